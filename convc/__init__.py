@@ -1,0 +1,1 @@
+"""convc: a compiler for convolutional networks."""

@@ -1,0 +1,53 @@
+"""Every error that convc raises on purpose. Each says where, what was found, what was expected, what to do."""
+
+
+class ConvcError(Exception):
+    """Base of all errors with a cause that a user can act on.
+
+    `hint` is a sentence that tells what to do next; it is printed after the message.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message} {hint}".strip() if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class TypeRuleError(ConvcError):
+    """Shapes, dtypes or attributes of a node do not fit together."""
+
+
+class GraphError(ConvcError):
+    """A graph breaks an invariant of the IR, or its text form does not parse."""
+
+
+class ModelError(ConvcError):
+    """A model file cannot be read: truncated, not ONNX, or with data that is missing or out of bounds."""
+
+
+class UnsupportedError(ConvcError):
+    """A model uses operators or attributes that convc has no code for; all of them are named at once."""
+
+
+class TargetError(ConvcError):
+    """A target is unknown, or this machine cannot produce or run code for it."""
+
+
+class OptionError(ConvcError):
+    """A flag or argument names something that does not exist or that cannot be done."""
+
+
+class InputError(ConvcError):
+    """An array given to a module has the wrong name, shape, dtype or number."""
+
+
+class ModuleError(ConvcError):
+    """A module file cannot be loaded here."""
+
+
+class CompileError(ConvcError):
+    """Code generation or linking failed."""
+
+
+class VerificationError(ConvcError):
+    """A compiled module does not agree with the float64 reference of its graph."""

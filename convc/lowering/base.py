@@ -1,0 +1,78 @@
+"""What an algorithm for an operator must offer. Selection, code generation and reports know only this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from convc.target import Target
+from convc.types import PLAIN, Array, Layout, TensorType
+from convc.workload import Halo, Workload
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """The layouts that a kernel reads and writes: one for each input (None where it is absent) and output."""
+
+    inputs: tuple[Layout | None, ...]
+    outputs: tuple[Layout, ...]
+
+
+class Lowering(ABC):
+    """One way to compute an operator.
+
+    The kernel's parameters are the node's inputs that are there, in order, then its outputs. A constant
+    input is handed to the kernel as `pack` stored it, any other as its physical shape; input 0 is enlarged
+    by `halo` on its spatial axes. `compute` names its blocks by the constants in `convc.workload`; the
+    schedule of the same name finds them there.
+    """
+
+    name: ClassVar[str]
+    ops: ClassVar[tuple[str, ...]]
+    """The operators that this algorithm computes."""
+
+    @abstractmethod
+    def applies(self, w: Workload, target: Target) -> str | None:
+        """None when this algorithm can compute `w`, else the reason why not, as part of a sentence."""
+
+    @abstractmethod
+    def layouts(self, w: Workload, target: Target) -> Layouts:
+        """The layouts wanted; the types in `w` still carry those in which producers have left the inputs."""
+
+    def halo(self, w: Workload, target: Target) -> Halo:
+        """Zeros expected around input 0; () for none."""
+        return ()
+
+    def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
+        """Store constant input `index` as the kernel wants it; transforms are computed in float64."""
+        kind = w.inputs[index]
+        assert kind is not None
+        return kind.layout.pack(array)
+
+    @abstractmethod
+    def compute(self, w: Workload, target: Target) -> Any:
+        """The computation as an unscheduled `tvm.tirx.PrimFunc`."""
+
+    @abstractmethod
+    def cost(self, w: Workload, target: Target) -> float:
+        """Predicted seconds on all threads of the target."""
+
+    def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
+        """Predicted largest error, relative to the largest output; `weights` are the constant inputs."""
+        return 1e-6
+
+
+def blocked_like(w: Workload, target: Target, *, inputs: Sequence[int]) -> Layouts:
+    """Blocked layout for the output, for the listed inputs and for the epilogue's operands of full rank."""
+    blocked = Layout(target.lanes)
+    rank = w.outputs[0].rank
+
+    def choose(index: int, kind: TensorType | None) -> Layout | None:
+        if kind is None:
+            return None
+        full = index in inputs or (index >= w.arity and kind.rank == rank)
+        return blocked if full else PLAIN
+
+    return Layouts(tuple(choose(i, t) for i, t in enumerate(w.inputs)), tuple(blocked for _ in w.outputs))

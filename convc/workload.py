@@ -1,0 +1,115 @@
+"""A node without its names: what lowerings, schedules, the kernel cache and tuning records speak about.
+
+Two nodes with equal workloads run the same kernel. `lowering` and `schedules` never import each other;
+they meet through this description and the block names below.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from convc.ir import Attrs, Graph, Node, Step
+from convc.ops.conv import ConvAttrs
+from convc.types import Layout, TensorType
+
+# Names of the blocks that lowerings create and schedules look up.
+PAD = "pad"  # copy of the input inside a zero border, where the kernel makes it itself
+PATCHES = "patches"  # im2col's matrix
+PRODUCT = "product"  # the accumulation over input channels and taps: direct, im2col, gemm
+OUTPUT = "output"  # the last stage: bias, epilogue, store in the output's layout
+INPUT_TRANSFORM = "input_transform"  # winograd and fft: tiles into the transformed domain; "<name>_<axis>" for a single axis
+MULTIPLY = "multiply"  # winograd and fft: the batched product in the transformed domain
+INVERSE_TRANSFORM = "inverse_transform"  # winograd and fft: back; "<name>_<axis>" for a single axis
+
+Halo = tuple[tuple[int, int], ...]
+"""Rows of zeros that a kernel expects around its input: (before, after) for each spatial axis."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Operator, attributes, operand types (with layouts) and epilogue of one node.
+
+    `inputs` are the operator's own `arity` inputs, then the epilogue's operands; `constant` says which of
+    them are known at compile time.
+    """
+
+    op: str
+    attrs: Attrs
+    inputs: tuple[TensorType | None, ...]
+    outputs: tuple[TensorType, ...]
+    constant: tuple[bool, ...]
+    arity: int
+    epilogue: tuple[Step, ...] = ()
+
+    @classmethod
+    def of(cls, graph: Graph, node: Node) -> Workload:
+        """The workload of a node as it stands in the graph."""
+        return cls(
+            node.op,
+            node.attrs,
+            tuple(None if v is None else v.type for v in node.inputs),
+            tuple(v.type for v in node.outputs),
+            tuple(graph.constant(v) is not None for v in node.inputs),
+            node.arity,
+            node.epilogue,
+        )
+
+    def __str__(self) -> str:
+        inputs = ", ".join("_" if t is None else str(t) for t in self.inputs)
+        steps = "".join(f" | {s.op}" for s in self.epilogue)
+        return f"{self.op}({inputs}) {self.attrs}{steps} -> {', '.join(map(str, self.outputs))}"
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """A convolution's workload in the field's letters. All tuples have one entry for each spatial axis."""
+
+    n: int
+    ic: int
+    oc: int
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    groups: int
+
+    @classmethod
+    def of(cls, w: Workload) -> ConvShape:
+        """Read a `conv` workload."""
+        assert isinstance(w.attrs, ConvAttrs)
+        x, weights, y = w.inputs[0], w.inputs[1], w.outputs[0]
+        assert x is not None
+        assert weights is not None
+        a = w.attrs
+        return cls(
+            x.shape[0], x.shape[1], y.shape[1], x.shape[2:], y.shape[2:], weights.shape[2:],
+            a.strides, a.dilations, a.pads, a.groups,
+        )  # fmt: skip
+
+    @cached_property
+    def flops(self) -> int:
+        """FLOP of the direct algorithm, a multiply-add counting as 2."""
+        return 2 * self.n * self.oc * math.prod(self.output) * (self.ic // self.groups) * math.prod(self.kernel)
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every input channel makes exactly one output channel."""
+        return self.groups == self.ic == self.oc
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the kernel is a single tap without padding."""
+        return math.prod(self.kernel) == 1 and not any(map(sum, self.pads))
+
+    @property
+    def unit_stride(self) -> bool:
+        """Whether strides and dilations are all 1."""
+        return set(self.strides) | set(self.dilations) == {1}
+
+    def blocks(self, channels: int, layout: Layout) -> int:
+        """How many channel blocks `channels` fill."""
+        return -(-channels // layout.block)

@@ -1,0 +1,1 @@
+"""Schedules: how lowered kernels run on a machine."""

@@ -1,0 +1,1 @@
+"""CPU schedules, one module for each lowering."""
