@@ -1,5 +1,6 @@
 """The graph IR: what a network is, what makes it well formed, and how it reads as text."""
 
+from convc.ir.compare import difference, equal
 from convc.ir.graph import Graph, Node, Step, Value
 from convc.ir.opdef import Attrs, Cost, OpDef, Window, opdef, register
 from convc.ir.text import parse_graph, print_graph
@@ -7,5 +8,5 @@ from convc.ir.verify import verify
 
 __all__ = [
     "Attrs", "Cost", "Graph", "Node", "OpDef", "Step", "Value", "Window",
-    "opdef", "parse_graph", "print_graph", "register", "verify",
+    "difference", "equal", "opdef", "parse_graph", "print_graph", "register", "verify",
 ]  # fmt: skip

@@ -1,0 +1,107 @@
+"""The float64 reference of a whole graph: what every compiled module is compared with.
+
+Arrays are logical; layouts do not matter here, and `relayout` is the identity. Floating-point values are
+float64 throughout, whatever dtype they are stored in; integers and booleans keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from convc.errors import GraphError, InputError
+from convc.ir import Attrs, Graph, Node, Value, opdef
+from convc.types import Array, TensorType
+
+
+def evaluate(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
+    """The outputs of `graph`, in order. `inputs` are arrays by input name.
+
+    Raises InputError for a missing or unknown name or a wrong shape.
+    """
+    found: dict[Value, Array] = {v: wide(a, v.type) for v, a in graph.constants.items() if graph.is_output(v)}
+    found.update({v: a for v, a in _checked(graph, inputs).items() if graph.is_output(v)})
+    returns = {node.name for node in graph.nodes if any(map(graph.is_output, node.outputs))}
+    for node, arrays in evaluate_values(graph, inputs, returns):
+        found.update(zip(node.outputs, arrays, strict=True))
+    return [found[value] for value in graph.outputs]
+
+
+def evaluate_values(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    keep: Callable[[Node], bool] | Collection[str] | None = None,
+) -> Iterator[tuple[Node, tuple[Array, ...]]]:
+    """Evaluate node after node; yield those that `keep` chooses (a predicate, node names, or all when None).
+
+    A value is dropped after its last reader, so that a caller which looks at one layer after another never
+    holds the whole network.
+    """
+    live: dict[Value, Array] = dict(_checked(graph, inputs))
+    last = {value: node for node in graph.nodes for value in node.inputs if value is not None}
+    for node in graph.nodes:
+        arrays = evaluate_node(
+            graph, node, [None if v is None else _read(graph, live, v) for v in node.inputs]
+        )
+        for value in node.inputs:
+            if value is not None and last[value] is node:
+                live.pop(value, None)
+        live.update((v, a) for v, a in zip(node.outputs, arrays, strict=True) if v in last)
+        if keep is None or (keep(node) if callable(keep) else node.name in keep):
+            yield node, arrays
+
+
+def evaluate_node(graph: Graph, node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+    """The outputs of one node with its epilogue; `inputs` include the operands of steps."""
+    try:
+        outputs = opdef(node.op).reference(node.attrs, inputs[: node.arity])
+        running = outputs[0]
+        for step in node.epilogue:
+            arguments = [running]
+            if step.operand is not None:
+                operand = inputs[step.operand]
+                assert operand is not None
+                arguments.insert(0 if step.swapped else 1, operand)
+            (running,) = opdef(step.op).reference(step.attrs, arguments)
+    except (ValueError, IndexError) as error:
+        raise GraphError(f"The reference of {node!r} in graph '{graph.name}' failed: {error}") from error
+    arrays = tuple(wide(a, v.type) for a, v in zip((running, *outputs[1:]), node.outputs, strict=True))
+    for array, value in zip(arrays, node.outputs, strict=True):
+        if array.shape != value.type.shape:
+            raise GraphError(
+                f"The reference of {node!r} makes shape {array.shape}; its type is {value.type}."
+            )
+    return arrays
+
+
+def evaluate_op(op: str, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+    """The reference of one operator, on arrays of any dtype; floating-point ones are widened first."""
+    return opdef(op).reference(attrs, [None if a is None else _wide_array(a) for a in inputs])
+
+
+def wide(array: Array, kind: TensorType) -> Array:
+    """`array` in the dtype in which references compute a tensor of type `kind`: float64 for any float."""
+    return np.asarray(array, np.float64 if kind.is_float else kind.dtype)
+
+
+def _wide_array(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _read(graph: Graph, live: dict[Value, Array], value: Value) -> Array:
+    constant = graph.constant(value)
+    return live[value] if constant is None else wide(constant, value.type)
+
+
+def _checked(graph: Graph, inputs: Mapping[str, Array]) -> dict[Value, Array]:
+    wanted = {v.name: v for v in graph.inputs}
+    if set(inputs) != set(wanted):
+        raise InputError(
+            f"The inputs given are {sorted(inputs)}; graph '{graph.name}' takes {sorted(wanted)}.",
+            hint="Name each input once.",
+        )
+    for name, array in inputs.items():
+        if array.shape != wanted[name].type.shape:
+            raise InputError(f"Input '{name}' has shape {array.shape}; {wanted[name].type} is expected.")
+    return {v: wide(inputs[name], v.type) for name, v in wanted.items()}
