@@ -256,15 +256,47 @@ class Graph:
             self.set_inputs(node, [new if v is old else v for v in node.inputs])
         self._outputs = [new if v is old else v for v in self._outputs]
 
-    def set_inputs(self, node: Node, inputs: Sequence[Value | None]) -> None:
-        """Give a node other inputs (the same number of own inputs, any number of epilogue operands)."""
+    def set_inputs(self, node: Node, inputs: Sequence[Value | None], arity: int | None = None) -> None:
+        """Give a node other inputs; `arity` of them are the operator's own (as many as before by default)."""
         self._unlink(node)
         node.inputs = tuple(inputs)
+        node.arity = node.arity if arity is None else arity
         self._link(node)
 
     def set_attrs(self, node: Node, attrs: Attrs) -> None:
         """Give a node other attributes."""
         node.attrs = attrs
+
+    def become(self, node: Node, op: str, inputs: Sequence[Value | None], attrs: Attrs | None = None) -> None:
+        """Turn a node without an epilogue into another operation that makes the same outputs.
+
+        Raises GraphError when it would make other types.
+        """
+        definition = opdef(op)
+        attrs = definition.attrs() if attrs is None else attrs
+        types = definition.infer(attrs, [None if v is None else v.type for v in inputs])
+        if node.epilogue or [(t.shape, t.dtype) for t in types] != [
+            (v.type.shape, v.type.dtype) for v in node.outputs
+        ]:
+            raise GraphError(f"{node!r} cannot become {op}: that makes {', '.join(map(str, types))}.")
+        node.op, node.attrs = op, attrs
+        self.set_inputs(node, inputs, len(inputs))
+
+    def fold(self, node: Node, arrays: Sequence[Array]) -> None:
+        """Replace a node by the constants that it computes; its outputs keep names and readers."""
+        for value, array in zip(node.outputs, arrays, strict=True):
+            if (tuple(array.shape), str(array.dtype)) != (value.type.shape, value.type.dtype):
+                raise GraphError(f"{value!r} cannot become a constant of {array.dtype} {array.shape}.")
+        self._unlink(node)
+        self._nodes.remove(node)
+        for value, array in zip(node.outputs, arrays, strict=True):
+            value.producer = None
+            self._constants[value] = array
+
+    def move(self, node: Node, before: Node) -> None:
+        """Place a node just before another; the caller sees to it that the order stays topological."""
+        self._nodes.remove(node)
+        self._nodes.insert(self._nodes.index(before), node)
 
     def append_step(self, node: Node, step: Step, operand: Value | None, origin: Sequence[str]) -> None:
         """Extend a node's epilogue by one step; a binary step brings its operand, added to the inputs."""

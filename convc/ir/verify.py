@@ -29,7 +29,7 @@ def verify(graph: Graph) -> None:
         for value in node.inputs:
             if value is not None and value not in known:
                 raise GraphError(
-                    f"{node!r} reads %{value.name}, which is no input or constant and which no earlier node makes.",
+                    f"{node!r} reads %{value.name}, which no input, constant or earlier node provides.",
                     hint="Sort the graph after moving nodes.",
                 )
         _verify_types(node)
