@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convc.errors import TypeRuleError
-from convc.types import Shape, TensorType
+from convc.types import Array, Shape, TensorType
 
 Pads = tuple[tuple[int, int], ...]
 """Zero rows added before and after each spatial axis."""
@@ -60,3 +60,46 @@ def same_dtype(what: str, *types: TensorType) -> None:
     """Check that all types share one dtype. Raises TypeRuleError that names those found."""
     if len({t.dtype for t in types}) > 1:
         raise TypeRuleError(f"{what} have different dtypes: {', '.join(t.dtype for t in types)}.")
+
+
+def must_be(kind: str, *types: TensorType) -> None:
+    """Check that elements are a "float", a "number", a "bool" or "any". Else raises TypeRuleError."""
+    for found in types:
+        fits = {
+            "float": found.is_float,
+            "number": found.dtype != "bool",
+            "bool": found.dtype == "bool",
+            "any": True,
+        }
+        if not fits[kind]:
+            raise TypeRuleError(f"The dtype is {found.dtype}; {KINDS[kind]} is needed.")
+
+
+KINDS = {"float": "a floating-point one", "number": "a number", "bool": "bool"}
+MANY = 1 << 30
+"""Upper limit of inputs for operators that take any number."""
+
+
+def positive_axis(axis: int, rank: int) -> int:
+    """`axis` counted from the front. Raises TypeRuleError when it is out of range."""
+    if not -rank <= axis < rank:
+        raise TypeRuleError(f"Axis {axis} does not exist in a tensor of rank {rank}.")
+    return axis % rank
+
+
+def per_axis(entries: Sequence[object], rank: int, what: str) -> None:
+    """Check that there is one entry for each of `rank` axes. Raises TypeRuleError."""
+    if len(entries) != rank:
+        raise TypeRuleError(f"{what} {tuple(entries)} has {len(entries)} entries for {rank} axes.")
+
+
+def array(inputs: Sequence[Array | None], index: int) -> Array:
+    """Input `index` of a reference, which the type rule has found to be there."""
+    found = inputs[index]
+    assert found is not None
+    return found
+
+
+def per_channel(vector: Array, rank: int) -> Array:
+    """A vector (C,) shaped to broadcast over axis 1 of a tensor of that rank."""
+    return vector.reshape(-1, *[1] * (rank - 2))

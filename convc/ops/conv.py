@@ -11,13 +11,16 @@ import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, Cost, OpDef, Window, register
-from convc.ops.common import Pads, required, same_dtype, window_output
-from convc.types import Array, TensorType
+from convc.ops.common import Pads, must_be, per_channel, required, same_dtype, window_output
+from convc.types import Array, Shape, TensorType
+
+PATCH_ELEMENTS = 1 << 23
+"""How many elements of patches the reference makes at a time: 64 MB in float64."""
 
 
 @dataclass(frozen=True)
 class ConvAttrs(Attrs):
-    """One entry for each spatial axis; `pads` are (before, after). The kernel's size is that of the weights."""
+    """One entry for each spatial axis; `pads` are (before, after). The weights tell the kernel's size."""
 
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
@@ -27,7 +30,7 @@ class ConvAttrs(Attrs):
 
 @dataclass(frozen=True)
 class ConvTransposeAttrs(ConvAttrs):
-    """As ConvAttrs of the convolution whose adjoint this is; `output_pads` extends the far end of each axis."""
+    """As ConvAttrs of the convolution whose adjoint this is; `output_pads` extends the axes' far ends."""
 
     output_pads: tuple[int, ...] = ()
 
@@ -35,6 +38,7 @@ class ConvTransposeAttrs(ConvAttrs):
 def _check_common(attrs: ConvAttrs, x: TensorType, w: TensorType) -> int:
     """Rules that both operators share; returns the number of spatial axes."""
     same_dtype("Input and weights", x, w)
+    must_be("float", x)
     spatial = x.rank - 2
     if spatial < 1 or w.rank != x.rank:
         raise TypeRuleError(
@@ -43,17 +47,40 @@ def _check_common(attrs: ConvAttrs, x: TensorType, w: TensorType) -> int:
     for name in ("strides", "dilations", "pads"):
         entries = getattr(attrs, name)
         if len(entries) != spatial:
-            raise TypeRuleError(f"{name} {entries} has {len(entries)} entries for {spatial} spatial axes of {x.shape}.")
+            raise TypeRuleError(
+                f"{name} {entries} has {len(entries)} entries for {spatial} spatial axes of {x.shape}."
+            )
     if min((*attrs.strides, *attrs.dilations, attrs.groups)) < 1:
         raise TypeRuleError(
-            f"strides {attrs.strides}, dilations {attrs.dilations} and groups {attrs.groups} must be positive."
+            f"strides {attrs.strides}, dilations {attrs.dilations}, groups {attrs.groups} must be positive."
         )
     return spatial
 
 
 def _check_bias(bias: TensorType | None, channels: int) -> None:
     if bias is not None and bias.shape != (channels,):
-        raise TypeRuleError(f"The bias has shape {bias.shape}; the {channels} output channels need ({channels},).")
+        raise TypeRuleError(
+            f"The bias has shape {bias.shape}; the {channels} output channels need ({channels},)."
+        )
+
+
+def _taken(attrs: ConvAttrs, tap: Sequence[int], extents: Sequence[int], first: int = 0) -> tuple[slice, ...]:
+    """Where one tap of `extents` windows lies along each spatial axis, from window `first` of axis 0."""
+    starts = [k * d for k, d in zip(tap, attrs.dilations, strict=True)]
+    starts[0] += first * attrs.strides[0]
+    return tuple(
+        slice(a, a + s * (n - 1) + 1, s) for a, s, n in zip(starts, attrs.strides, extents, strict=True)
+    )
+
+
+def _patches(attrs: ConvAttrs, padded: Array, kernel: Shape, rows: slice, rest: Shape) -> Array:
+    """What windows of some output rows see, (C, taps, rows, *rest), of a padded sample (C, *spatial)."""
+    extents = (rows.stop - rows.start, *rest)
+    patches = np.empty((padded.shape[0], math.prod(kernel), *extents))
+    for number, tap in enumerate(np.ndindex(*kernel)):
+        where = (slice(None), *_taken(attrs, tap, extents, rows.start))
+        patches[:, number] = padded[where]
+    return patches
 
 
 @register
@@ -73,8 +100,9 @@ class Conv(OpDef[ConvAttrs]):
         out_channels, group_channels, *kernel = w.shape
         if group_channels * attrs.groups != x.shape[1] or out_channels % attrs.groups:
             raise TypeRuleError(
-                f"Weights {w.shape} with groups {attrs.groups} need {group_channels * attrs.groups} input channels "
-                f"and output channels divisible by {attrs.groups}; the input {x.shape} has {x.shape[1]} channels."
+                f"Weights {w.shape} with groups {attrs.groups} need {group_channels * attrs.groups} input "
+                f"channels and output channels divisible by {attrs.groups}; "
+                f"the input {x.shape} has {x.shape[1]} channels."
             )
         _check_bias(inputs[2] if len(inputs) > 2 else None, out_channels)
         spatial = map(window_output, x.shape[2:], kernel, attrs.strides, attrs.dilations, attrs.pads)
@@ -84,22 +112,22 @@ class Conv(OpDef[ConvAttrs]):
         x, w, bias = (*inputs, None)[:3]
         assert x is not None
         assert w is not None
-        kernel = w.shape[2:]
+        (result,) = self.infer(attrs, [TensorType(x.shape), TensorType(w.shape)])
+        y = np.empty(result.shape)
         padded = np.pad(x, ((0, 0), (0, 0), *attrs.pads))
-        spans = [d * (k - 1) + 1 for k, d in zip(kernel, attrs.dilations, strict=True)]
-        axes = tuple(range(2, x.ndim))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=axes)
-        thinned = (slice(None), slice(None), *(slice(None, None, s) for s in attrs.strides))
-        windows = windows[(*thinned, *(slice(None, None, d) for d in attrs.dilations))]
-        out = windows.shape[2 : x.ndim]
-        parts = []
-        for xs, ws in zip(np.split(windows, attrs.groups, 1), np.split(w, attrs.groups, 0), strict=True):
-            patches = np.moveaxis(xs, 1, x.ndim - 1).reshape(-1, math.prod(ws.shape[1:]))
-            parts.append((patches @ ws.reshape(ws.shape[0], -1).T).reshape(x.shape[0], *out, ws.shape[0]))
-        y = np.moveaxis(np.concatenate(parts, -1), -1, 1)
-        return (y if bias is None else y + bias.reshape(-1, *[1] * len(kernel)),)
+        weights = w.reshape(attrs.groups, w.shape[0] // attrs.groups, -1)
+        row = x.shape[1] * math.prod(w.shape[2:]) * math.prod(result.shape[3:])  # elements of patches
+        step = max(1, PATCH_ELEMENTS // max(row, 1))
+        for sample, first in itertools.product(range(x.shape[0]), range(0, result.shape[2], step)):
+            rows = slice(first, min(first + step, result.shape[2]))
+            patches = _patches(attrs, padded[sample], w.shape[2:], rows, result.shape[3:])
+            product = weights @ patches.reshape(attrs.groups, weights.shape[2], -1)
+            y[sample, :, rows] = product.reshape(w.shape[0], -1, *result.shape[3:])
+        return (y if bias is None else y + per_channel(bias, x.ndim),)
 
-    def cost(self, attrs: ConvAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
+    def cost(
+        self, attrs: ConvAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> Cost:
         w = required(inputs, 1, "weights")
         bias = inputs[2].size if len(inputs) > 2 and inputs[2] is not None else 0
         return Cost(outputs[0].size * math.prod(w.shape[1:]), w.size + bias)
@@ -133,9 +161,13 @@ class ConvTranspose(OpDef[ConvTransposeAttrs]):
         for axis in range(spatial):
             size, kernel, stride = x.shape[2 + axis], w.shape[2 + axis], attrs.strides[axis]
             extra = attrs.output_pads[axis] if attrs.output_pads else 0
-            extent = stride * (size - 1) + attrs.dilations[axis] * (kernel - 1) + 1 + extra - sum(attrs.pads[axis])
+            extent = (
+                stride * (size - 1) + attrs.dilations[axis] * (kernel - 1) + 1 + extra - sum(attrs.pads[axis])
+            )
             if extent < 1:
-                raise TypeRuleError(f"pads {attrs.pads[axis]} leave nothing of spatial axis {axis} of {x.shape}.")
+                raise TypeRuleError(
+                    f"pads {attrs.pads[axis]} leave nothing of spatial axis {axis} of {x.shape}."
+                )
             out.append(extent)
         return (TensorType((x.shape[0], channels, *out), x.dtype),)
 
@@ -146,20 +178,23 @@ class ConvTranspose(OpDef[ConvTransposeAttrs]):
         (result,) = self.infer(attrs, [TensorType(x.shape), TensorType(w.shape)])
         full = [o + sum(p) for o, p in zip(result.shape[2:], attrs.pads, strict=True)]
         y = np.zeros((x.shape[0], result.shape[1], *full))
-        group_in, group_out = x.shape[1] // attrs.groups, w.shape[1]
-        for group, tap in itertools.product(range(attrs.groups), np.ndindex(*w.shape[2:])):
-            channels = slice(group * group_in, (group + 1) * group_in)
-            where = [
-                slice(k * d, k * d + s * (n - 1) + 1, s)
-                for k, d, s, n in zip(tap, attrs.dilations, attrs.strides, x.shape[2:], strict=True)
-            ]
-            target = (slice(None), slice(group * group_out, (group + 1) * group_out), *where)
-            y[target] += np.einsum("nc...,ck->nk...", x[:, channels], w[(channels, slice(None), *tap)])
-        crop = tuple(slice(p[0], f - p[1]) for p, f in zip(attrs.pads, full, strict=True))
-        y = y[(slice(None), slice(None), *crop)]
-        return (y if bias is None else y + bias.reshape(-1, *[1] * len(full)),)
+        grouped = x.reshape(x.shape[0], attrs.groups, x.shape[1] // attrs.groups, -1)
+        taps = w.reshape(*grouped.shape[1:3], w.shape[1], -1)
+        taps = np.ascontiguousarray(taps.transpose(3, 0, 2, 1))  # (tap, group, K / groups, C / groups)
+        for weights, tap in zip(taps, np.ndindex(*w.shape[2:]), strict=True):
+            where = (slice(None), slice(None), *_taken(attrs, tap, x.shape[2:]))
+            y[where] += (weights @ grouped).reshape(*result.shape[:2], *x.shape[2:])
+        crop = (
+            slice(None),
+            slice(None),
+            *(slice(p[0], f - p[1]) for p, f in zip(attrs.pads, full, strict=True)),
+        )
+        y = y[crop]
+        return (y if bias is None else y + per_channel(bias, x.ndim),)
 
-    def cost(self, attrs: ConvTransposeAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
+    def cost(
+        self, attrs: ConvTransposeAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> Cost:
         x, w = required(inputs, 0, "x"), required(inputs, 1, "weights")
         bias = inputs[2].size if len(inputs) > 2 and inputs[2] is not None else 0
         return Cost(x.size * math.prod(w.shape[1:]), w.size + bias)

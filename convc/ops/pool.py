@@ -1,0 +1,156 @@
+"""Pooling with windows over the spatial axes. Global pooling is a reduction (see `reduce`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convc.errors import TypeRuleError
+from convc.ir.opdef import A, Attrs, Cost, OpDef, Window, register
+from convc.ops.common import Pads, array, must_be, per_axis, required, window_output
+from convc.types import Array, TensorType
+
+
+@dataclass(frozen=True)
+class MaxPoolAttrs(Attrs):
+    """One entry for each spatial axis. With `ceil_mode` a last, partial window counts too."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: Pads
+    ceil_mode: bool = False
+
+
+@dataclass(frozen=True)
+class AveragePoolAttrs(MaxPoolAttrs):
+    """With `count_include_pad` the zeros of `pads` count as elements of the average."""
+
+    count_include_pad: bool = False
+
+
+@dataclass(frozen=True)
+class LpPoolAttrs(MaxPoolAttrs):
+    """The exponent of the norm."""
+
+    p: int = 2
+
+
+def windows(x: Array, attrs: MaxPoolAttrs, fill: float) -> Array:
+    """View of x (N, C, *spatial), padded with `fill`, as (N, C, *output, *kernel)."""
+    spans = [d * (k - 1) + 1 for k, d in zip(attrs.kernel, attrs.dilations, strict=True)]
+    padding, counts = [(0, 0), (0, 0)], []
+    for i, (size, pad) in enumerate(zip(x.shape[2:], attrs.pads, strict=True)):
+        count = window_output(
+            size, attrs.kernel[i], attrs.strides[i], attrs.dilations[i], pad, ceil_mode=attrs.ceil_mode
+        )
+        beyond = (count - 1) * attrs.strides[i] + spans[i] - size - sum(pad)  # a partial last window
+        padding.append((pad[0], pad[1] + max(beyond, 0)))
+        counts.append(count)
+    padded = np.pad(x, padding, constant_values=fill)
+    view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, x.ndim)))
+    outputs = [slice(None, (c - 1) * s + 1, s) for c, s in zip(counts, attrs.strides, strict=True)]
+    where = (slice(None), slice(None), *outputs, *(slice(None, None, d) for d in attrs.dilations))
+    return view[where]
+
+
+class Pool(OpDef[A]):
+    """Type rule, cost and window that the pools share."""
+
+    kind = "float"
+
+    def infer(self, attrs: Any, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        must_be(self.kind, x)
+        if x.rank < 3:
+            raise TypeRuleError(
+                f"Pooling needs batch, channels and at least one spatial axis, not {x.shape}."
+            )
+        for name in ("kernel", "strides", "dilations", "pads"):
+            per_axis(getattr(attrs, name), x.rank - 2, name)
+        if min((*attrs.kernel, *attrs.strides, *attrs.dilations)) < 1:
+            raise TypeRuleError(
+                f"kernel {attrs.kernel}, strides {attrs.strides}, dilations {attrs.dilations} must not be 0."
+            )
+        out = []
+        for size, k, s, d, pad in zip(
+            x.shape[2:], attrs.kernel, attrs.strides, attrs.dilations, attrs.pads, strict=True
+        ):
+            if not 0 <= min(pad) <= max(pad) <= d * (k - 1):
+                raise TypeRuleError(
+                    f"pads {pad} with kernel {k} and dilation {d} would leave windows without any input; "
+                    f"they must be from 0 to {d * (k - 1)}."
+                )
+            out.append(window_output(size, k, s, d, pad, ceil_mode=attrs.ceil_mode))
+        return (TensorType((*x.shape[:2], *out), x.dtype),)
+
+    def cost(self, attrs: Any, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
+        return Cost(other=outputs[0].size * math.prod(attrs.kernel))
+
+    def window(self, attrs: Any, inputs: Sequence[TensorType | None]) -> Window | None:
+        return Window(attrs.kernel, attrs.strides, attrs.dilations)
+
+
+def _taps(x: Array) -> tuple[int, ...]:
+    """The axes of `windows` that run over the taps."""
+    return tuple(range(2 + (x.ndim - 2), 2 + 2 * (x.ndim - 2)))
+
+
+@register
+class MaxPool(Pool[MaxPoolAttrs]):
+    """The largest element of each window; padding never wins."""
+
+    name = "max_pool"
+    attrs = MaxPoolAttrs
+    kind = "number"
+
+    def reference(self, attrs: MaxPoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        x = array(inputs, 0)
+        least = -math.inf if x.dtype.kind == "f" else int(np.iinfo(x.dtype).min)
+        return (windows(x, attrs, least).max(_taps(x)),)
+
+
+@register
+class AveragePool(Pool[AveragePoolAttrs]):
+    """The mean of each window over the elements of the input and, if asked for, of its padding.
+
+    What a partial last window (`ceil_mode`) covers beyond the padding never counts, as in PyTorch.
+    """
+
+    name = "average_pool"
+    attrs = AveragePoolAttrs
+
+    def reference(self, attrs: AveragePoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        x = array(inputs, 0)
+        counted = np.ones((1, 1, *x.shape[2:]))
+        counted = np.pad(
+            counted, ((0, 0), (0, 0), *attrs.pads), constant_values=float(attrs.count_include_pad)
+        )
+        inside = np.pad(x, ((0, 0), (0, 0), *attrs.pads))
+        bare = MaxPoolAttrs(
+            attrs.kernel, attrs.strides, attrs.dilations, ((0, 0),) * (x.ndim - 2), attrs.ceil_mode
+        )
+        counts = [
+            window_output(*entry, ceil_mode=attrs.ceil_mode)
+            for entry in zip(
+                x.shape[2:], attrs.kernel, attrs.strides, attrs.dilations, attrs.pads, strict=True
+            )
+        ]
+        kept = (slice(None), slice(None), *map(slice, counts))  # ceil_mode looks at the unpadded extent
+        return ((windows(inside, bare, 0).sum(_taps(x)) / windows(counted, bare, 0).sum(_taps(x)))[kept],)
+
+
+@register
+class LpPool(Pool[LpPoolAttrs]):
+    """The p-norm of each window."""
+
+    name = "lp_pool"
+    attrs = LpPoolAttrs
+
+    def reference(self, attrs: LpPoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        x = array(inputs, 0)
+        return ((np.abs(windows(x, attrs, 0)) ** attrs.p).sum(_taps(x)) ** (1 / attrs.p),)

@@ -1,0 +1,385 @@
+"""Operators that move elements without computing on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from convc.errors import TypeRuleError
+from convc.ir.opdef import A, Attrs, Cost, OpDef, register
+from convc.ops.common import (
+    MANY,
+    Pads,
+    array,
+    broadcast_shapes,
+    per_axis,
+    positive_axis,
+    required,
+    same_dtype,
+)
+from convc.types import Array, Shape, TensorType
+
+
+@dataclass(frozen=True)
+class ReshapeAttrs(Attrs):
+    """The new shape, every extent known."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TransposeAttrs(Attrs):
+    """Axis i of the result is axis perm[i] of the input."""
+
+    perm: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ConcatAttrs(Attrs):
+    """The axis along which the inputs are joined."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class SplitAttrs(Attrs):
+    """The axis that is cut, and the extent of each piece."""
+
+    axis: int
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SliceAttrs(Attrs):
+    """For every axis the range(start, stop, step); with a negative step, stop -1 means through index 0."""
+
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExpandAttrs(Attrs):
+    """The shape with which the input is broadcast."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TileAttrs(Attrs):
+    """How often each axis is repeated."""
+
+    repeats: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PadAttrs(Attrs):
+    """(before, after) for every axis, negative to crop; crops come first, then `mode` fills what is added.
+
+    Modes: "constant" (with `value`), "reflect" (without repeating the edge), "edge", "wrap".
+    """
+
+    pads: Pads
+    mode: str = "constant"
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class GatherAttrs(Attrs):
+    """The axis that the indices count along."""
+
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class DepthSpaceAttrs(Attrs):
+    """Edge of a block, and whether channels are ordered depth-column-row or column-row-depth."""
+
+    block: int
+    mode: str = "DCR"
+
+
+class Movement(OpDef[A]):
+    """Marks operators that cost memory traffic only."""
+
+    def cost(self, attrs: A, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
+        return Cost()
+
+
+@register
+class Reshape(Movement[ReshapeAttrs]):
+    """The same elements in the same order under another shape."""
+
+    name = "reshape"
+    attrs = ReshapeAttrs
+
+    def infer(self, attrs: ReshapeAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        if min(attrs.shape, default=0) < 0 or math.prod(attrs.shape) != x.size:
+            raise TypeRuleError(
+                f"{x.shape} has {x.size} elements; {attrs.shape} would need {math.prod(attrs.shape)}."
+            )
+        return (TensorType(attrs.shape, x.dtype),)
+
+    def reference(self, attrs: ReshapeAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return (array(inputs, 0).reshape(attrs.shape),)
+
+
+@register
+class Transpose(Movement[TransposeAttrs]):
+    """Axes in another order."""
+
+    name = "transpose"
+    attrs = TransposeAttrs
+
+    def infer(self, attrs: TransposeAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        if sorted(attrs.perm) != list(range(x.rank)):
+            raise TypeRuleError(f"perm {attrs.perm} is not a permutation of the {x.rank} axes of {x.shape}.")
+        return (TensorType(tuple(x.shape[axis] for axis in attrs.perm), x.dtype),)
+
+    def reference(self, attrs: TransposeAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return (array(inputs, 0).transpose(attrs.perm),)
+
+
+@register
+class Concat(Movement[ConcatAttrs]):
+    """Tensors joined along one axis."""
+
+    name = "concat"
+    attrs = ConcatAttrs
+    inputs = (1, MANY)
+
+    def infer(self, attrs: ConcatAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        types = [required(inputs, i, "to join") for i in range(len(inputs))]
+        same_dtype("The inputs of concat", *types)
+        axis = positive_axis(attrs.axis, types[0].rank)
+        rests = {t.shape[:axis] + t.shape[axis + 1 :] for t in types}
+        if len(rests) > 1 or len({t.rank for t in types}) > 1:
+            raise TypeRuleError(
+                f"Shapes {', '.join(str(t.shape) for t in types)} differ elsewhere than on axis {axis}."
+            )
+        joined = sum(t.shape[axis] for t in types)
+        first = types[0]
+        return (TensorType((*first.shape[:axis], joined, *first.shape[axis + 1 :]), first.dtype),)
+
+    def reference(self, attrs: ConcatAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return (np.concatenate([array(inputs, i) for i in range(len(inputs))], attrs.axis),)
+
+
+@register
+class Split(Movement[SplitAttrs]):
+    """A tensor cut into pieces along one axis; one output for each."""
+
+    name = "split"
+    attrs = SplitAttrs
+
+    def infer(self, attrs: SplitAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        axis = positive_axis(attrs.axis, x.rank)
+        if sum(attrs.sizes) != x.shape[axis] or min(attrs.sizes, default=-1) < 0:
+            raise TypeRuleError(
+                f"sizes {attrs.sizes} do not add up to {x.shape[axis]}, axis {axis} of {x.shape}."
+            )
+        return tuple(
+            TensorType((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype) for size in attrs.sizes
+        )
+
+    def reference(self, attrs: SplitAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return tuple(np.split(array(inputs, 0), np.cumsum(attrs.sizes[:-1], dtype=np.int64), attrs.axis))
+
+
+@register
+class Slice(Movement[SliceAttrs]):
+    """Every step-th index from start to stop on each axis."""
+
+    name = "slice"
+    attrs = SliceAttrs
+
+    def infer(self, attrs: SliceAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        for name in ("starts", "stops", "steps"):
+            per_axis(getattr(attrs, name), x.rank, name)
+        shape = []
+        for axis, (extent, start, stop, step) in enumerate(
+            zip(x.shape, attrs.starts, attrs.stops, attrs.steps, strict=True)
+        ):
+            indices = range(start, stop, step) if step else range(0)
+            if step == 0 or (
+                indices and not 0 <= min(indices[0], indices[-1]) <= max(indices[0], indices[-1]) < extent
+            ):
+                raise TypeRuleError(
+                    f"start {start}, stop {stop}, step {step} on axis {axis} do not stay inside {x.shape}."
+                )
+            shape.append(len(indices))
+        return (TensorType(tuple(shape), x.dtype),)
+
+    def reference(self, attrs: SliceAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        ranges = zip(attrs.starts, attrs.stops, attrs.steps, strict=True)
+        index = tuple(
+            slice(a, None if b < 0 else b, step) if range(a, b, step) else slice(0) for a, b, step in ranges
+        )
+        return (array(inputs, 0)[index],)
+
+
+@register
+class Expand(Movement[ExpandAttrs]):
+    """Broadcasting of input and shape against each other, by NumPy's rules."""
+
+    name = "expand"
+    attrs = ExpandAttrs
+
+    def infer(self, attrs: ExpandAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        return (TensorType(broadcast_shapes(x.shape, attrs.shape), x.dtype),)
+
+    def reference(self, attrs: ExpandAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        x = array(inputs, 0)
+        return (np.broadcast_to(x, broadcast_shapes(x.shape, attrs.shape)),)
+
+
+@register
+class Tile(Movement[TileAttrs]):
+    """The tensor repeated along every axis."""
+
+    name = "tile"
+    attrs = TileAttrs
+
+    def infer(self, attrs: TileAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        per_axis(attrs.repeats, x.rank, "repeats")
+        if min(attrs.repeats, default=0) < 0:
+            raise TypeRuleError(f"repeats {attrs.repeats} must not be negative.")
+        return (TensorType(tuple(e * r for e, r in zip(x.shape, attrs.repeats, strict=True)), x.dtype),)
+
+    def reference(self, attrs: TileAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return (np.tile(array(inputs, 0), attrs.repeats),)
+
+
+@register
+class Pad(Movement[PadAttrs]):
+    """Elements added at, or cropped from, both ends of every axis."""
+
+    name = "pad"
+    attrs = PadAttrs
+
+    def infer(self, attrs: PadAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        per_axis(attrs.pads, x.rank, "pads")
+        if attrs.mode not in ("constant", "reflect", "edge", "wrap"):
+            raise TypeRuleError(
+                f"Padding mode '{attrs.mode}' is unknown; use constant, reflect, edge or wrap."
+            )
+        for axis, (extent, (before, after)) in enumerate(zip(x.shape, attrs.pads, strict=True)):
+            kept = extent + min(before, 0) + min(after, 0)
+            most = (
+                kept - 1 if attrs.mode == "reflect" else math.inf if attrs.mode == "constant" or kept else 0
+            )
+            if kept < 0 or max(before, after, 0) > max(most, 0):
+                raise TypeRuleError(
+                    f"pads {(before, after)} with mode {attrs.mode} do not fit axis {axis} of {x.shape}."
+                )
+        return (TensorType(tuple(e + sum(p) for e, p in zip(x.shape, attrs.pads, strict=True)), x.dtype),)
+
+    def reference(self, attrs: PadAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        x = array(inputs, 0)
+        kept = x[
+            tuple(slice(max(-b, 0), e - max(-a, 0)) for e, (b, a) in zip(x.shape, attrs.pads, strict=True))
+        ]
+        added = [(max(before, 0), max(after, 0)) for before, after in attrs.pads]
+        if attrs.mode == "constant":
+            return (np.pad(kept, added, constant_values=x.dtype.type(attrs.value)),)
+        return (np.pad(kept, added, mode=attrs.mode),)  # type: ignore[call-overload]
+
+
+@register
+class Gather(Movement[GatherAttrs]):
+    """Slices of x picked by integer indices, which may count from the end: NumPy's take."""
+
+    name = "gather"
+    attrs = GatherAttrs
+    inputs = (2, 2)
+
+    def infer(self, attrs: GatherAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x, indices = required(inputs, 0, "x"), required(inputs, 1, "indices")
+        if indices.dtype not in ("int32", "int64"):
+            raise TypeRuleError(f"The indices are {indices.dtype}; they must be int32 or int64.")
+        axis = positive_axis(attrs.axis, x.rank)
+        return (TensorType((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype),)
+
+    def reference(self, attrs: GatherAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return (np.take(array(inputs, 0), array(inputs, 1), attrs.axis),)
+
+
+def _check_depth_space(attrs: DepthSpaceAttrs, x: TensorType) -> Shape:
+    """The shape of x, found to be (N, C, H, W)."""
+    if x.rank != 4 or attrs.block < 1 or attrs.mode not in ("DCR", "CRD"):
+        raise TypeRuleError(
+            f"A tensor (N, C, H, W), a positive block and mode DCR or CRD are needed, "
+            f"not {x.shape}, {attrs.block} and {attrs.mode}."
+        )
+    return x.shape
+
+
+@register
+class DepthToSpace(Movement[DepthSpaceAttrs]):
+    """Channels unfolded into blocks of pixels; CRD is sub-pixel convolution's order (arXiv 1609.05158)."""
+
+    name = "depth_to_space"
+    attrs = DepthSpaceAttrs
+
+    def infer(self, attrs: DepthSpaceAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        n, c, h, w = _check_depth_space(attrs, x)
+        if c % attrs.block**2:
+            raise TypeRuleError(f"The {c} channels of {x.shape} do not divide by {attrs.block} squared.")
+        return (TensorType((n, c // attrs.block**2, h * attrs.block, w * attrs.block), x.dtype),)
+
+    def reference(self, attrs: DepthSpaceAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        x, b = array(inputs, 0), attrs.block
+        n, c, h, w = x.shape
+        if attrs.mode == "DCR":
+            y = x.reshape(n, b, b, c // b**2, h, w).transpose(0, 3, 4, 1, 5, 2)
+        else:
+            y = x.reshape(n, c // b**2, b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
+        return (y.reshape(n, c // b**2, h * b, w * b),)
+
+
+@register
+class SpaceToDepth(Movement[DepthSpaceAttrs]):
+    """Blocks of pixels folded into channels: the inverse of depth_to_space."""
+
+    name = "space_to_depth"
+    attrs = DepthSpaceAttrs
+
+    def infer(self, attrs: DepthSpaceAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        n, c, h, w = _check_depth_space(attrs, x)
+        if h % attrs.block or w % attrs.block:
+            raise TypeRuleError(
+                f"The {h} x {w} pixels of {x.shape} do not divide into blocks of {attrs.block}."
+            )
+        return (TensorType((n, c * attrs.block**2, h // attrs.block, w // attrs.block), x.dtype),)
+
+    def reference(self, attrs: DepthSpaceAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        x, b = array(inputs, 0), attrs.block
+        n, c, h, w = x.shape
+        order = (0, 3, 5, 1, 2, 4) if attrs.mode == "DCR" else (0, 1, 3, 5, 2, 4)
+        return (x.reshape(n, c, h // b, b, w // b, b).transpose(order).reshape(n, c * b * b, h // b, w // b),)
+
+
+@register
+class Relayout(Movement[Attrs]):
+    """A copy into another storage layout. Only passes make it; they set the layout of its output."""
+
+    name = "relayout"
+
+    def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = required(inputs, 0, "x")
+        return (TensorType(x.shape, x.dtype),)
+
+    def reference(self, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return (array(inputs, 0),)
