@@ -58,6 +58,15 @@ def windows(x: Array, attrs: MaxPoolAttrs, fill: float) -> Array:
     return view[where]
 
 
+def counted_taps(attrs: AveragePoolAttrs, axis: int, size: int, out: int) -> Array:
+    """How many elements each of the `out` windows averages along a spatial axis of extent `size`: (out,)."""
+    before, after = attrs.pads[axis]
+    taps = np.arange(attrs.kernel[axis]) * attrs.dilations[axis]
+    where = np.arange(out)[:, None] * attrs.strides[axis] - before + taps
+    low, high = (-before, size + after) if attrs.count_include_pad else (0, size)
+    return np.asarray(((where >= low) & (where < high)).sum(1))
+
+
 class Pool(OpDef[A]):
     """Type rule, cost and window that the pools share."""
 
@@ -126,22 +135,11 @@ class AveragePool(Pool[AveragePoolAttrs]):
 
     def reference(self, attrs: AveragePoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x = array(inputs, 0)
-        counted = np.ones((1, 1, *x.shape[2:]))
-        counted = np.pad(
-            counted, ((0, 0), (0, 0), *attrs.pads), constant_values=float(attrs.count_include_pad)
-        )
-        inside = np.pad(x, ((0, 0), (0, 0), *attrs.pads))
-        bare = MaxPoolAttrs(
-            attrs.kernel, attrs.strides, attrs.dilations, ((0, 0),) * (x.ndim - 2), attrs.ceil_mode
-        )
-        counts = [
-            window_output(*entry, ceil_mode=attrs.ceil_mode)
-            for entry in zip(
-                x.shape[2:], attrs.kernel, attrs.strides, attrs.dilations, attrs.pads, strict=True
-            )
-        ]
-        kept = (slice(None), slice(None), *map(slice, counts))  # ceil_mode looks at the unpadded extent
-        return ((windows(inside, bare, 0).sum(_taps(x)) / windows(counted, bare, 0).sum(_taps(x)))[kept],)
+        sums = windows(x, attrs, 0).sum(_taps(x))
+        divisor = np.ones(())
+        for axis, size in enumerate(x.shape[2:]):
+            divisor = np.multiply.outer(divisor, counted_taps(attrs, axis, size, sums.shape[2 + axis]))
+        return (sums / divisor,)
 
 
 @register
