@@ -1,0 +1,190 @@
+"""Arithmetic of tiles that lowerings, their prices and their schedules share; no code is generated here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from convc.target import Target
+from convc.workload import ConvShape
+
+
+def divisors(n: int) -> list[int]:
+    """All divisors of `n`, ascending."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Outputs whose sums stay in registers: `rows` x `cols` pixels of `blocks` vectors of channels."""
+
+    rows: int
+    cols: int
+    blocks: int
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels."""
+        return self.rows * self.cols
+
+    @property
+    def sums(self) -> int:
+        """Vector registers that hold sums."""
+        return self.rows * self.cols * self.blocks
+
+    def fits(self, target: Target) -> bool:
+        """Whether sums, one weight vector a block and the input broadcast fit the register file.
+
+        With one block the broadcast is an operand in memory of the multiply-add, on AVX-512 alone.
+        """
+        spare = 1 if self.blocks == 1 and target.isa == "avx512" else 2
+        return self.sums + self.blocks + spare <= target.registers
+
+
+def most_sums(target: Target) -> int:
+    """The longest row of pixels in a tile of one block: at most 28, which two rows of 14 and four of 7 are too."""
+    return min(28, target.registers - 3)
+
+
+def padded_columns(columns: int, target: Target) -> int:
+    """The number of columns over which sums are computed, at least `columns`.
+
+    It has a divisor that makes a good tile. Sums beyond `columns` are thrown away; the input is read beyond
+    its far end for them, so that no loop carries a condition.
+    """
+    longest = most_sums(target)
+    if columns <= longest or max(d for d in divisors(columns) if d <= longest) * 2 >= longest:
+        return columns
+    candidates = [(-(-columns // t) * t, -t) for t in range(longest // 2, longest + 1)]
+    return min(candidates)[0]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Which input channels a vector of `lanes` output channels reads: `steps` x `inner`, from `start(block)`.
+
+    A run of `inner` channels never straddles two blocks of the input. A vector reads the channels of its
+    own group; one that spans several small groups reads the channels of them all, against weights that are
+    zero outside the lane's own group.
+    """
+
+    steps: int
+    inner: int
+    lanes: int
+    groups: int
+    group_in: int
+    group_out: int
+    last: int
+    """The largest start that keeps reads within the input's blocks."""
+
+    @classmethod
+    def of(cls, s: ConvShape, lanes: int) -> Channels:
+        """The channels of a convolution whose input is stored in blocks of `lanes`."""
+        group_in, group_out = s.ic // s.groups, s.oc // s.groups
+        starts, ends = [], []
+        for first in range(0, s.oc, lanes):
+            starts.append(first // group_out * group_in)
+            ends.append(((min(first + lanes, s.oc) - 1) // group_out + 1) * group_in)
+        span = max(e - b for b, e in zip(starts, ends, strict=True))
+        inner = span if span <= lanes and not any(starts) else math.gcd(lanes, span, *starts)
+        stored = -(-s.ic // lanes) * lanes
+        return cls(span // inner, inner, lanes, s.groups, group_in, group_out, stored - span)
+
+    @property
+    def span(self) -> int:
+        """Input channels that a vector of output channels reads."""
+        return self.steps * self.inner
+
+    def start(self, block: int) -> int:
+        """The first input channel that output block `block` reads."""
+        return min(block * self.lanes // self.group_out * self.group_in, self.last)
+
+    @property
+    def sharing(self) -> int:
+        """How many neighbouring output blocks read the same channels."""
+        if self.groups == 1:
+            return -(-self.group_out // self.lanes)
+        return self.group_out // self.lanes if self.group_out % self.lanes == 0 else 1
+
+
+def narrow(s: ConvShape, target: Target) -> bool:
+    """Whether the input has so few channels that it is read in plain layout."""
+    return s.groups == 1 and s.ic <= 4
+
+
+def direct_tiles(s: ConvShape, target: Target) -> list[Tile]:
+    """The tiles by which `direct` can cover an output: exact in rows and blocks, and in padded columns."""
+    columns = divisors(padded_columns(s.output[-1], target))
+    rows = divisors(s.output[-2]) if len(s.output) > 1 else [1]
+    shared = 1 if s.depthwise else Channels.of(s, target.lanes).sharing
+    tiles = (
+        Tile(r, c, b)
+        for c in columns
+        for r in rows
+        for b in divisors(shared)
+        if r == 1 or c >= s.output[-1]
+    )  # fmt: skip
+    return [t for t in tiles if t.fits(target)]
+
+
+def tile_cycles(tile: Tile) -> float:
+    """Cycles that one step of a tile's product takes, for each of its multiply-adds, at best 1.
+
+    A multiply-add has a latency of 4 cycles, and a core may start two a cycle: with fewer than 8 sums they
+    wait for each other. Every block needs a weight vector and every pixel a broadcast, at two loads a cycle;
+    counter and addresses of the loop cost about 2 cycles a step.
+    """
+    loads = (tile.pixels + tile.blocks) / 2
+    return (max(tile.sums, loads, 8.0) + 0.25 * tile.blocks + 0.5) / tile.sums
+
+
+def direct_tile(s: ConvShape, target: Target) -> Tile:
+    """The best tile for `direct`."""
+    return min(direct_tiles(s, target), key=lambda t: (tile_cycles(t), t.blocks))
+
+
+def blocks_last(s: ConvShape, tile: Tile, target: Target) -> bool:
+    """Whether input should stay in cache while all weights pass, rather than the other way round.
+
+    Whichever passes over and over should come from the nearer cache: the weights if they fit half of L2,
+    or else the input if that does, or else the one that passes fewer bytes in all.
+    """
+    weights = 4 * s.oc * (s.ic // s.groups) * math.prod(s.kernel)
+    pixels = 4 * s.ic * math.prod(s.input)
+    if weights <= target.l2 // 2:
+        return pixels > target.l2 // 2
+    if pixels <= target.l2 // 2:
+        return False
+    passes_of_weights = s.n * math.prod(s.output) / tile.pixels
+    passes_of_input = s.oc / (target.lanes * tile.blocks) / s.groups
+    return weights * passes_of_weights < pixels * passes_of_input
+
+
+def imbalance(tasks: int, threads: int) -> float:
+    """Time of the busiest thread, relative to perfectly even work."""
+    return -(-tasks // threads) * threads / tasks
+
+
+def memory_seconds(nbytes: float, target: Target) -> float:
+    """Seconds to move so many bytes once, from the nearest cache that holds them all."""
+    if nbytes <= target.threads * target.l2:
+        return nbytes / (target.threads * target.l2_bandwidth)
+    if nbytes <= target.l3:
+        return nbytes / (target.threads * target.l3_bandwidth)
+    return nbytes / target.memory_bandwidth
+
+
+def direct_seconds(s: ConvShape, target: Target) -> float:
+    """Predicted time of `direct`: the product at the tile's efficiency, or the traffic if that is longer."""
+    tile = direct_tile(s, target)
+    blocks = -(-s.oc // target.lanes)
+    columns = padded_columns(s.output[-1], target)
+    pixels = math.prod(s.output[:-1]) * columns
+    span = 1 if s.depthwise else s.ic if narrow(s, target) else Channels.of(s, target.lanes).span
+    work = 2 * s.n * blocks * target.lanes * pixels * span * math.prod(s.kernel)
+    tasks = s.n * blocks * pixels // (tile.blocks * tile.pixels)
+    compute = work * tile_cycles(tile) * imbalance(tasks, target.threads) / target.peak
+    values = s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
+    weights = s.oc * (s.ic // s.groups) * math.prod(s.kernel)
+    traffic = memory_seconds(4 * values, target) + 4 * weights / target.memory_bandwidth
+    return max(compute, traffic) + target.launch_seconds

