@@ -1,0 +1,82 @@
+"""Operators that yield constants: Constant, ConstantOfShape, Shape, Size, Range, NonZero."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from convc.frontends.onnx.call import Call
+from convc.frontends.onnx.handlers import Result, onnx_op
+from convc.frontends.onnx.tensors import tensor_array
+
+_LARGEST = 1 << 33
+"""Bytes: more than any network's constants; a larger request comes from a broken model."""
+
+
+@onnx_op("Constant")
+def constant(call: Call) -> Result:
+    """A tensor, number or list stated in the node."""
+    stated = [a.name for a in call.proto.attribute]
+    if stated == ["value"]:
+        return tensor_array(call.tensor("value"), f"the value of {call}")
+    if stated == ["value_float"]:
+        return np.asarray(call.real("value_float"), np.float32)
+    if stated == ["value_floats"]:
+        return np.asarray(call.reals("value_floats"), np.float32)
+    if stated == ["value_int"]:
+        return np.asarray(call.integer("value_int"), np.int64)
+    if stated == ["value_ints"]:
+        return np.asarray(call.ints("value_ints"), np.int64)
+    if len(stated) == 1:
+        call.refuse(f"attribute {stated[0]}")
+    return call.malformed(f"exactly one attribute is expected, not {stated}.")
+
+
+@onnx_op("ConstantOfShape")
+def constant_of_shape(call: Call) -> Result:
+    """One number, repeated."""
+    shape = call.constant_ints(0, "shape")
+    value = np.zeros(1, np.float32)
+    if call.has("value"):
+        value = tensor_array(call.tensor("value"), f"the value of {call}")
+    if shape is None or min(shape, default=0) < 0 or value.size != 1:
+        call.malformed(f"shape {shape} and value {value.tolist()} do not give a tensor.")
+    if math.prod(shape) * value.itemsize > _LARGEST:
+        call.malformed(f"a constant of shape {shape} would not fit into {_LARGEST >> 30} GiB.")
+    return np.full(shape, value.reshape(-1)[0])
+
+
+@onnx_op("Shape")
+def shape(call: Call) -> Result:
+    """The extents of a tensor, all of which are known, or (from opset 15 on) some of them."""
+    extents = call.input(0).type.shape
+    rank = len(extents)
+    return np.asarray(extents[slice(call.integer("start", 0), call.integer("end", rank))], np.int64)
+
+
+@onnx_op("Size")
+def size(call: Call) -> Result:
+    """The number of elements of a tensor."""
+    return np.asarray(call.input(0).type.size, np.int64)
+
+
+@onnx_op("Range")
+def arange(call: Call) -> Result:
+    """Equally spaced numbers."""
+    start, limit, delta = (call.constant(i, what) for i, what in enumerate(("start", "limit", "delta")))
+    if start is None or limit is None or delta is None or {start.size, limit.size, delta.size} != {1}:
+        call.malformed("start, limit and delta must be single numbers.")
+    first, last, step = start.item(), limit.item(), delta.item()
+    if not step or abs((last - first) / step) * start.itemsize > _LARGEST:
+        call.malformed(f"a range from {first} to {last} in steps of {step} has no sensible length.")
+    count = max(0, math.ceil((last - first) / step))
+    return np.asarray(first + np.arange(count) * step, start.dtype)
+
+
+@onnx_op("NonZero")
+def nonzero(call: Call) -> Result:
+    """Indices of the elements other than 0, of a constant: their number must be known."""
+    array = call.constant(0, "X")
+    if array is None:
+        call.malformed("input 0 is missing.")
+    return np.asarray(np.nonzero(array), np.int64)

@@ -1,0 +1,105 @@
+"""Reading model files: from a path or a ModelProto to a model without weights and the weights as arrays."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import onnx
+from convc.frontends.onnx.tensors import tensor_array
+from google.protobuf.message import DecodeError
+
+from convc.errors import ModelError, UnsupportedError
+from convc.types import Array
+
+ModelSource = str | os.PathLike[str] | onnx.ModelProto
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose initialisers have been taken out: `proto` is small, `weights` share the file's bytes."""
+
+    proto: onnx.ModelProto
+    weights: dict[str, Array]
+    name: str
+    """How messages call the model: its file's name, or that of its graph."""
+
+
+def load(source: ModelSource) -> Model:
+    """Read a model. Raises ModelError when the file is missing, truncated, not ONNX, or lacks data."""
+    if isinstance(source, onnx.ModelProto):
+        proto, folder = onnx.ModelProto(), None
+        _copy_without_weights(source, proto)
+        initializers = source.graph.initializer
+        name = source.graph.name or "model"
+    else:
+        path = os.fspath(source)
+        proto, folder = _parse(path), os.path.dirname(os.path.abspath(path))
+        initializers = proto.graph.initializer
+        name = os.path.basename(path)
+    _check(proto, name)
+    if proto.graph.sparse_initializer or (
+        isinstance(source, onnx.ModelProto) and source.graph.sparse_initializer
+    ):
+        raise UnsupportedError(f"'{name}' has sparse initialisers.", hint="Store them as dense tensors.")
+    weights: dict[str, Array] = {}
+    for tensor in initializers:
+        what = f"Initialiser '{tensor.name}' of '{name}'"
+        if tensor.name in weights:
+            raise ModelError(f"{what} occurs twice.")
+        weights[tensor.name] = tensor_array(tensor, what, folder)
+    if not isinstance(source, onnx.ModelProto):
+        bare = onnx.ModelProto()
+        _copy_without_weights(proto, bare)
+        proto = bare
+    return Model(proto, weights, name)
+
+
+def _parse(path: str) -> onnx.ModelProto:
+    if not os.path.exists(path):
+        raise ModelError(f"There is no file '{path}'.")
+    if not os.path.isfile(path):
+        raise ModelError(f"'{path}' is not a file.")
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise ModelError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if not data:
+        raise ModelError(f"'{path}' is empty.", hint="Export or download the model again.")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"'{path}' is not an ONNX model, or is truncated ({len(data)} bytes).",
+            hint="Export or download the model again.",
+        ) from error
+    return proto
+
+
+def _copy_without_weights(source: onnx.ModelProto, target: onnx.ModelProto) -> None:
+    """Copy a model but for the initialisers of its graph, which may take gigabytes."""
+    for descriptor, value in source.ListFields():
+        if descriptor.name != "graph":
+            _copy_field(target, descriptor, value)
+    for descriptor, value in source.graph.ListFields():
+        if descriptor.name not in ("initializer", "sparse_initializer"):
+            _copy_field(target.graph, descriptor, value)
+
+
+def _copy_field(target: object, descriptor: object, value: object) -> None:
+    name = descriptor.name  # type: ignore[attr-defined]
+    field = getattr(target, name)
+    if hasattr(field, "MergeFrom"):
+        field.MergeFrom(value)
+    else:
+        setattr(target, name, value)
+
+
+def _check(proto: onnx.ModelProto, name: str) -> None:
+    """Any file of a few bytes may parse as an empty message; a model has a graph and names its opset."""
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise ModelError(f"'{name}' is not an ONNX model: it contains no graph.", hint="Is it truncated?")
+    if not proto.opset_import:
+        raise ModelError(f"'{name}' does not say which opset it uses.", hint="Export the model again.")

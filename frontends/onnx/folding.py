@@ -1,0 +1,48 @@
+"""Evaluation of operators whose inputs are all constants, at import.
+
+Models compute shapes, and now and then reshape weights, with ordinary nodes. Evaluating these at once lets
+Reshape, Slice, Pad or Resize find their arguments, which must be constant. Integers keep their dtype
+throughout; floating-point numbers are rounded to their own dtype after each operator, as an engine would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from convc.errors import TypeRuleError
+from convc.ir import Attrs, opdef
+from convc.types import Array, TensorType
+
+_MOVING = frozenset(
+    (
+        "reshape", "transpose", "concat", "split", "slice", "expand", "tile", "pad", "gather",
+        "identity", "dropout", "depth_to_space", "space_to_depth",
+    )
+)  # fmt: skip
+"""Operators that move elements and compute none: they need no float64, and reshape need not copy weights."""
+
+
+def evaluate_constant(op: str, attrs: Attrs | None, inputs: Sequence[Array | None]) -> list[Array]:
+    """The outputs of `op` on constants, in the dtypes that its type rule gives. Raises TypeRuleError."""
+    definition = opdef(op)
+    attrs = definition.attrs() if attrs is None else attrs
+    types = [None if a is None else TensorType(tuple(a.shape), str(a.dtype)) for a in inputs]
+    results = definition.infer(attrs, types)
+    arguments = [
+        a if a is None or op in _MOVING or a.dtype.kind != "f" else a.astype(np.float64) for a in inputs
+    ]
+    with np.errstate(
+        all="ignore"
+    ):  # a quotient by 0 or an overflow is an inf or nan of the model's own making
+        arrays = definition.reference(attrs, arguments)
+    for array, kind in zip(arrays, results, strict=True):
+        if tuple(array.shape) != kind.shape:
+            raise TypeRuleError(
+                f"The reference of {op} gives shape {array.shape}; the type rule says {kind}."
+            )
+    return [
+        np.ascontiguousarray(a.astype(t.dtype, copy=False)).reshape(t.shape)
+        for a, t in zip(arrays, results, strict=True)
+    ]

@@ -1,0 +1,46 @@
+"""The table of handlers: one function for each ONNX operator, with the opset from which it holds.
+
+A handler receives a `Call` (convc.frontends.onnx.call) and returns what stands for the node's outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from convc.ir import Value
+from convc.types import Array
+
+if TYPE_CHECKING:
+    from convc.frontends.onnx.call import Call
+
+Result: TypeAlias = "Value | Array | Sequence[Value]"
+Handler: TypeAlias = "Callable[[Call], Result]"
+
+OLDEST, NEWEST = 7, 25
+"""The range of opsets whose semantics the handlers follow."""
+
+_HANDLERS: dict[str, list[tuple[int, Handler]]] = {}
+
+
+def onnx_op(*op_types: str, since: int = 1) -> Callable[[Handler], Handler]:
+    """Decorator: the function imports these operators from opset `since` on, until a later one takes over."""
+
+    def record(handler: Handler) -> Handler:
+        for op_type in op_types:
+            _HANDLERS.setdefault(op_type, []).append((since, handler))
+            _HANDLERS[op_type].sort(key=lambda entry: entry[0])
+        return handler
+
+    return record
+
+
+def find(op_type: str, opset: int) -> Handler | None:
+    """The handler for an operator of the default domain at an opset, or None when there is none."""
+    fitting = [handler for since, handler in _HANDLERS.get(op_type, ()) if since <= opset]
+    return fitting[-1] if fitting else None
+
+
+def supported() -> tuple[str, ...]:
+    """The names of all ONNX operators with a handler."""
+    return tuple(sorted(_HANDLERS))

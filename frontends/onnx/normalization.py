@@ -1,0 +1,87 @@
+"""BatchNormalization and its relatives."""
+
+from __future__ import annotations
+
+from convc.frontends.onnx.call import Call
+from convc.frontends.onnx.handlers import Result, onnx_op
+
+from convc.ir import Value
+from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, InstanceNormAttrs, LayerNormAttrs, LrnAttrs
+from convc.ops.reduce import ReduceAttrs
+from convc.ops.shape import ExpandAttrs, ReshapeAttrs
+
+
+@onnx_op("BatchNormalization")
+def batch_norm(call: Call) -> Result:
+    """Normalisation with stored statistics."""
+    if not call.flag("spatial", True):
+        call.refuse("attribute spatial = 0 (a mean for each pixel)")
+    if call.flag("training_mode"):
+        call.refuse("attribute training_mode = 1")
+    if call.used - {0}:
+        call.refuse(f"output {min(call.used - {0})} is used, which only training computes")
+    inputs = [call.input(i) for i in range(5)]
+    return call.emit("batch_norm", inputs, BatchNormAttrs(call.real("epsilon", 1e-5)))
+
+
+@onnx_op("InstanceNormalization")
+def instance_norm(call: Call) -> Result:
+    """Each channel of each sample by its own statistics."""
+    attrs = InstanceNormAttrs(call.real("epsilon", 1e-5))
+    return call.emit("instance_norm", [call.input(0), call.input(1), call.input(2)], attrs)
+
+
+def _groups(call: Call) -> GroupNormAttrs:
+    groups, x = call.integer("num_groups"), call.input(0).type
+    if x.rank < 3 or groups < 1 or x.shape[1] % groups:
+        call.malformed(f"attribute num_groups = {groups} does not fit the input {x.shape}.")
+    return GroupNormAttrs(groups, call.real("epsilon", 1e-5))
+
+
+@onnx_op("GroupNormalization", since=18)
+def group_norm_by_group(call: Call) -> Result:
+    """Scale and bias have one entry for each group."""
+    attrs, x = _groups(call), call.input(0)
+    size = x.type.shape[1] // attrs.groups
+
+    def spread(vector: Value) -> Value:
+        column = call.part("reshape", [vector], ReshapeAttrs((attrs.groups, 1)))
+        table = call.part("expand", [column], ExpandAttrs((attrs.groups, size)))
+        return call.part("reshape", [table], ReshapeAttrs((attrs.groups * size,)))
+
+    return call.emit("group_norm", [x, spread(call.input(1)), spread(call.input(2))], attrs)
+
+
+@onnx_op("GroupNormalization", since=21)
+def group_norm(call: Call) -> Result:
+    """Scale and bias have one entry for each channel."""
+    return call.emit("group_norm", [call.input(0), call.input(1), call.input(2)], _groups(call))
+
+
+@onnx_op("LayerNormalization")
+def layer_norm(call: Call) -> Result:
+    """All axes from `axis` on together."""
+    if call.used - {0}:
+        call.refuse(f"output {min(call.used - {0})} (Mean, InvStdDev) is used, which only training needs")
+    x = call.input(0)
+    attrs = LayerNormAttrs(call.axis(call.integer("axis", -1), x.type.rank), call.real("epsilon", 1e-5))
+    return call.emit("layer_norm", [x, call.input(1), call.optional(2)], attrs)
+
+
+@onnx_op("LRN")
+def lrn(call: Call) -> Result:
+    """Local response normalisation across channels."""
+    attrs = LrnAttrs(
+        call.integer("size"), call.real("alpha", 1e-4), call.real("beta", 0.75), call.real("bias", 1.0)
+    )
+    return call.emit("lrn", [call.input(0)], attrs)
+
+
+@onnx_op("LpNormalization")
+def lp_norm(call: Call) -> Result:
+    """A tensor divided by its norm along one axis."""
+    x, p = call.input(0), call.integer("p", 2)
+    if p not in (1, 2):
+        call.malformed(f"attribute p = {p} is neither 1 nor 2.")
+    attrs = ReduceAttrs((call.axis(call.integer("axis", -1), x.type.rank),))
+    return call.emit("div", [x, call.part(f"reduce_l{p}", [x], attrs)])
