@@ -2,39 +2,194 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import te, tirx
 
 from convc.ir import Attrs
+from convc.lowering import functions as f
+from convc.lowering.functions import constant, dtype_of, let, lower_bound, select, upper_bound
 
 Expr = Any
+Unary = Callable[[Any, Expr], Expr]
+Binary = Callable[[Any, Expr, Expr], Expr]
+
+__all__ = ["BINARY", "UNARY", "UNBOUNDED", "binary", "cast", "constant", "unary"]
+
+UNBOUNDED = frozenset({
+    "exp", "log", "sqrt", "reciprocal", "tan", "asin", "acos", "sinh", "cosh", "acosh", "atanh", "div", "pow", "mod",
+})  # fmt: skip
+"""Operators whose result may be infinite or NaN for finite operands of ordinary size."""
 
 
-def constant(value: float, like: Expr) -> Expr:
-    """`value` in the dtype of `like`."""
-    return tirx.const(value, str(like.dtype))
+def _is_float(x: Expr) -> bool:
+    return dtype_of(x).startswith("float")
 
 
-UNARY: dict[str, Callable[[Any, Expr], Expr]] = {
-    "relu": lambda a, x: te.max(x, constant(0, x)),
-    "clip": lambda a, x: te.min(te.max(x, constant(a.min, x)), constant(a.max, x)),
+def _relu(a: Any, x: Expr) -> Expr:
+    return lower_bound(x, constant(0, x))
+
+
+def _clip(a: Any, x: Expr) -> Expr:
+    low, high = a.min, a.max
+    if not _is_float(x):
+        info = np.iinfo(dtype_of(x))
+        low = int(info.min) if low <= info.min else min(math.ceil(low), int(info.max))
+        high = int(info.max) if high >= info.max else max(math.floor(high), int(info.min))
+    if low > -math.inf:
+        x = lower_bound(x, constant(low, x))
+    return x if high == math.inf else upper_bound(x, constant(high, x))
+
+
+def _unit(x: Expr) -> Expr:
+    return upper_bound(lower_bound(x, constant(0, x)), constant(1, x))
+
+
+def _elu(alpha: float, x: Expr) -> Expr:
+    zero = constant(0, x)
+    return select(x < zero, constant(alpha, x) * f.expm1(upper_bound(x, zero)), x)
+
+
+def _celu(a: Any, x: Expr) -> Expr:
+    zero, alpha = constant(0, x), constant(a.alpha, x)
+    return lower_bound(x, zero) + upper_bound(alpha * f.expm1(x / alpha), zero)
+
+
+def _mish(a: Any, x: Expr) -> Expr:
+    """tanh(log(1 + e)) = z / (z + 2) with e = exp(x), z = e (e + 2); 1 in float32 from x = 20 on."""
+    two = constant(2, x)
+    ratio = let(f.exp(upper_bound(x, constant(20, x))), lambda e: let(e * (e + two), lambda z: z / (z + two)))
+    return x * ratio
+
+
+def _gelu(a: Any, x: Expr) -> Expr:
+    half, one = constant(0.5, x), constant(1, x)
+    if a.approximate == "tanh":
+        inner = constant(math.sqrt(2 / math.pi), x) * (x + constant(0.044715, x) * x * x * x)
+        return half * x * (one + f.tanh(inner))
+    return half * x * (one + f.erf(x * constant(math.sqrt(0.5), x)))
+
+
+def _shrink(a: Any, x: Expr) -> Expr:
+    bias, bound = constant(a.bias, x), constant(a.lambd, x)
+    return select(x > bound, x - bias, select(x < -bound, x + bias, constant(0, x)))
+
+
+def _sign(a: Any, x: Expr) -> Expr:
+    below = x if dtype_of(x).startswith("uint") else select(x < constant(0, x), constant(-1, x), x)
+    return select(x > constant(0, x), constant(1, x), below)
+
+
+def _softplus(a: Any, x: Expr) -> Expr:
+    """max(x, 0) + log1p(exp(-|x|)), which neither overflows nor cancels."""
+    return lower_bound(x, constant(0, x)) + f.log1p(f.exp(-f.absolute(x)))
+
+
+def cast(x: Expr, dtype: str) -> Expr:
+    """Conversion as NumPy's astype: floats to integers toward zero, to bool by comparison with 0."""
+    if dtype_of(x) == dtype:
+        return x
+    if dtype == "bool":
+        return x != constant(0, x)
+    return x.astype(dtype)
+
+
+UNARY: dict[str, Unary] = {
+    "abs": lambda a, x: f.absolute(x),
+    "acos": lambda a, x: tirx.acos(x),
+    "acosh": lambda a, x: f.acosh(x),
+    "asin": lambda a, x: tirx.asin(x),
+    "asinh": lambda a, x: f.asinh(x),
+    "atan": lambda a, x: tirx.atan(x),
+    "atanh": lambda a, x: f.atanh(x),
+    "cast": lambda a, x: cast(x, a.dtype),
+    "ceil": lambda a, x: tirx.ceil(x),
+    "celu": _celu,
+    "clip": _clip,
+    "cos": lambda a, x: tirx.cos(x),
+    "cosh": lambda a, x: f.cosh(x),
+    "dropout": lambda a, x: x,
+    "elu": lambda a, x: _elu(a.alpha, x),
+    "erf": lambda a, x: f.erf(x),
+    "exp": lambda a, x: f.exp(x),
+    "floor": lambda a, x: tirx.floor(x),
+    "gelu": _gelu,
+    "hard_sigmoid": lambda a, x: _unit(constant(a.alpha, x) * x + constant(a.beta, x)),
+    "hard_swish": lambda a, x: x * _unit(x * constant(1 / 6, x) + constant(0.5, x)),
+    "identity": lambda a, x: x,
+    "isnan": lambda a, x: tirx.isnan(x),
+    "leaky_relu": lambda a, x: select(x < constant(0, x), constant(a.alpha, x) * x, x),
+    "log": lambda a, x: f.log(x),
+    "mish": _mish,
+    "neg": lambda a, x: -x,
+    "not": lambda a, x: tirx.Not(x),
+    "reciprocal": lambda a, x: constant(1, x) / x,
+    "relu": _relu,
+    "round": lambda a, x: tirx.nearbyint(x),
+    "selu": lambda a, x: constant(a.gamma, x) * _elu(a.alpha, x),
+    "shrink": _shrink,
+    "sigmoid": lambda a, x: f.sigmoid(x),
+    "sign": _sign,
+    "sin": lambda a, x: tirx.sin(x),
+    "sinh": lambda a, x: f.sinh(x),
+    "softplus": _softplus,
+    "softsign": lambda a, x: x / (constant(1, x) + f.absolute(x)),
+    "sqrt": lambda a, x: tirx.sqrt(x),
+    "swish": lambda a, x: x * f.sigmoid(constant(a.alpha, x) * x),
+    "tan": lambda a, x: tirx.tan(x),
+    "tanh": lambda a, x: f.tanh(x),
+    "thresholded_relu": lambda a, x: select(x > constant(a.alpha, x), x, constant(0, x)),
 }
 
-BINARY: dict[str, Callable[[Any, Expr, Expr], Expr]] = {
+
+def _divide(a: Any, x: Expr, y: Expr) -> Expr:
+    return x / y if _is_float(x) else te.truncdiv(x, y)
+
+
+def _mod(a: Any, x: Expr, y: Expr) -> Expr:
+    if not a.fmod:
+        return te.floormod(x, y)
+    return tirx.fmod(x, y) if _is_float(x) else te.truncmod(x, y)
+
+
+def _power(a: Any, x: Expr, y: Expr) -> Expr:
+    if _is_float(x):
+        return tirx.pow(x, y)
+    return tirx.pow(x.astype("float64"), y.astype("float64")).astype(dtype_of(x))
+
+
+BINARY: dict[str, Binary] = {
     "add": lambda a, x, y: x + y,
-    "sub": lambda a, x, y: x - y,
-    "mul": lambda a, x, y: x * y,
-    "div": lambda a, x, y: x / y,
+    "and": lambda a, x, y: tirx.And(x, y),
+    "div": _divide,
+    "equal": lambda a, x, y: x == y,
+    "greater": lambda a, x, y: x > y,
+    "greater_equal": lambda a, x, y: x >= y,
+    "less": lambda a, x, y: x < y,
+    "less_equal": lambda a, x, y: x <= y,
     "max": lambda a, x, y: te.max(x, y),
     "min": lambda a, x, y: te.min(x, y),
+    "mod": _mod,
+    "mul": lambda a, x, y: x * y,
+    "or": lambda a, x, y: tirx.Or(x, y),
+    "pow": _power,
+    "prelu": lambda a, x, y: select(x < constant(0, x), y * x, x),
+    "sub": lambda a, x, y: x - y,
+    "xor": lambda a, x, y: tirx.Or(tirx.And(x, tirx.Not(y)), tirx.And(tirx.Not(x), y)),
 }
+
+_EXACT = frozenset({"abs", "cast", "ceil", "dropout", "floor", "identity", "isnan", "neg", "not", "relu", "round", "sign"})
+"""Operators that need no more precision than their operand has."""
 
 
 def unary(op: str, attrs: Attrs, x: Expr) -> Expr:
-    """The value of a unary operator at one point."""
-    return UNARY[op](attrs, x)
+    """The value of a unary operator at one point; float16 is computed in float32."""
+    if dtype_of(x) == "float16" and op not in _EXACT:
+        return let(x.astype("float32"), lambda t: UNARY[op](attrs, t)).astype("float16")
+    return let(x, lambda t: UNARY[op](attrs, t))
 
 
 def binary(op: str, attrs: Attrs, x: Expr, y: Expr) -> Expr:
