@@ -7,7 +7,8 @@ they meet through this description and the block names below.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from convc.ir import Attrs, Graph, Node, Step
@@ -54,6 +55,17 @@ class Workload:
             tuple(graph.constant(v) is not None for v in node.inputs),
             node.arity,
             node.epilogue,
+        )
+
+    def stored_as(self, inputs: Sequence[Layout | None], outputs: Sequence[Layout]) -> Workload:
+        """The same work on tensors stored in other layouts."""
+        return replace(
+            self,
+            inputs=tuple(
+                t if t is None or layout is None else t.with_layout(layout)
+                for t, layout in zip(self.inputs, inputs, strict=True)
+            ),
+            outputs=tuple(t.with_layout(layout) for t, layout in zip(self.outputs, outputs, strict=True)),
         )
 
     def __str__(self) -> str:

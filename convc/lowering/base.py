@@ -33,6 +33,14 @@ class Lowering(ABC):
     ops: ClassVar[tuple[str, ...]]
     """The operators that this algorithm computes."""
 
+    exact: ClassVar[bool] = True
+    """Whether the only error is that of rounding each product and sum of the definition."""
+
+    @property
+    def schedule(self) -> str:
+        """The schedule that knows this algorithm's blocks."""
+        return self.name
+
     @abstractmethod
     def applies(self, w: Workload, target: Target) -> str | None:
         """None when this algorithm can compute `w`, else the reason why not, as part of a sentence."""

@@ -35,20 +35,15 @@ def operand_placeholders(w: Workload) -> dict[int, Tensor]:
 def read_broadcast(tensor: Tensor, kind: TensorType, out: TensorType, index: Sequence[Expr]) -> Expr:
     """Read an operand at a physical index of the output, broadcasting by NumPy's rules.
 
-    `index` is in the output's layout. A plain operand of lower rank is met from the right, so a blocked
-    output is turned back into logical coordinates for it.
+    `index` is in the output's layout. An operand is stored in that same layout, or plain; layout assignment
+    sees to it that a plain operand of a blocked output does not vary over channels.
     """
-    if out.layout.block == 1 or kind.layout == out.layout:
-        logical = _logical(index, out.layout) if kind.layout != out.layout else list(index)
-    else:
-        logical = _logical(index, out.layout)
     if kind.layout.block > 1:
-        n, cb, *spatial, lane = logical
-        single = kind.shape[1] == 1
-        position = [n, 0 if single else cb, *spatial, 0 if single else lane]
-        return tensor(*(0 if e == 1 and a != 1 else p for a, (e, p) in enumerate(zip(kind.physical, position, strict=True))))
-    skipped = len(logical) - kind.rank
-    return tensor(*(0 if e == 1 else p for e, p in zip(kind.shape, logical[skipped:], strict=True)))
+        one_channel = kind.shape[1] == 1  # lives in lane 0
+        position = [*index[:-1], 0 if one_channel else index[-1]]
+        return tensor(*(0 if e == 1 else p for e, p in zip(kind.physical, position, strict=True)))
+    logical = _logical(index, out.layout)
+    return tensor(*(0 if e == 1 else p for e, p in zip(kind.shape, logical[len(logical) - kind.rank :], strict=True)))
 
 
 def _logical(index: Sequence[Expr], layout: Layout) -> list[Expr]:

@@ -1,0 +1,155 @@
+"""From a program to one module file: generated C for the steps, objects of the kernels, weights, manifest."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from convc.codegen.cache import ObjectCache
+from convc.codegen.kernel import Kernel, View, build, object_file
+from convc.codegen.machine import linker
+from convc.errors import CompileError
+from convc.lowering.base import Lowering
+from convc.program import Argument, Clear, Program, Run
+from convc.runtime.manifest import Manifest
+from convc.schedules.cpu import SCHEDULES
+from convc.target import Target
+
+
+@dataclass(frozen=True)
+class BoundKernel:
+    """A kernel together with the lowering and the schedule that make its code."""
+
+    kernel: Kernel
+    lowering: Lowering
+    schedule: Any
+
+    def inspect(self, form: str) -> str:
+        """The kernel as `llvm` or `asm` text."""
+        module = build(self.kernel, self.lowering, self.schedule)
+        return str(module.inspect_source({"llvm": "ll", "asm": "asm"}[form]))
+
+
+def bind(run: Run, target: Target) -> BoundKernel:
+    """The kernel that a step calls, with the schedule's untuned configuration."""
+    choice = run.choice
+    schedule = SCHEDULES[choice.lowering.schedule]
+    config = schedule.default(choice.workload, target)
+    views = tuple(View(a.strides, a.alignment) for a in run.arguments)
+    kernel = Kernel(choice.lowering.name, choice.lowering.schedule, choice.workload, config, views, target)
+    return BoundKernel(kernel, choice.lowering, schedule)
+
+
+def distinct_kernels(program: Program, target: Target) -> tuple[list[str], dict[str, BoundKernel]]:
+    """The symbol that each step calls ("" for clearing), and the kernels by symbol."""
+    symbols: list[str] = []
+    kernels: dict[str, BoundKernel] = {}
+    for step in program.steps:
+        if isinstance(step, Clear):
+            symbols.append("")
+            continue
+        bound = bind(step, target)
+        symbols.append(bound.kernel.symbol)
+        kernels.setdefault(bound.kernel.symbol, bound)
+    return symbols, kernels
+
+
+def build_objects(
+    kernels: dict[str, BoundKernel], cache: ObjectCache, workers: int, done: Callable[[], None]
+) -> list[Path]:
+    """Compile all kernels, several at a time: LLVM works outside Python's lock. `done` hears of each."""
+
+    def one(bound: BoundKernel) -> Path:
+        path = object_file(bound.kernel, bound.lowering, bound.schedule, cache)
+        done()
+        return path
+
+    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+        return list(pool.map(one, kernels.values()))
+
+
+def network_source(program: Program, symbols: Sequence[str]) -> str:
+    """C code of the network: one function a step, and the table that the runtime walks."""
+    arities = {s: len(step.arguments) for s, step in zip(symbols, program.steps, strict=True) if isinstance(step, Run)}
+    lines = [f"extern int {symbol}({', '.join(['void *'] * count)});" for symbol, count in sorted(arities.items())]
+    for index, (step, symbol) in enumerate(zip(program.steps, symbols, strict=True)):
+        if isinstance(step, Run):
+            call = f"return {symbol}({', '.join(map(_pointer, step.arguments))});"
+        else:
+            call = _clear_call(step)
+        lines.append(f"static int step_{index}(const Call *call) {{ {call} }}")
+    steps = ", ".join(f"step_{i}" for i in range(len(program.steps)))
+    lines += [
+        f"const Step convc_steps[] = {{ {steps or '0'} }};",
+        f"const int convc_step_count = {len(program.steps)};",
+        f"const size_t convc_workspace_bytes = {program.workspace_bytes};",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _pointer(argument: Argument) -> str:
+    place = argument.location
+    base = {
+        "input": f"call->inputs[{place.index}]",
+        "output": f"call->outputs[{place.index}]",
+        "workspace": "call->workspace",
+        "weights": "call->weights",
+    }[place.space]
+    return f"(void *)({base} + {place.offset})"
+
+
+def _clear_call(step: Clear) -> str:
+    def array(values: Sequence[int]) -> str:
+        return f"(const int64_t[]){{{', '.join(map(str, values))}}}"
+
+    return (
+        f"zero_border(call->workspace + {step.location.offset}, {step.outer}, {len(step.extent)}, "
+        f"{array(step.extent)}, {array(step.before)}, {array(step.after)}, {step.inner}); return 0;"
+    )
+
+
+def write_module(
+    program: Program, symbols: Sequence[str], objects: Sequence[Path], target: Target, out: Path
+) -> None:
+    """Link everything but the manifest into `out`. Raises CompileError with the linker's words when that fails."""
+    compiler = shlex.split(linker(target))
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:
+        folder = Path(name)
+        runtime = resources.files("convc.codegen").joinpath("runtime.c").read_text()
+        (folder / "network.c").write_text(runtime + "\n" + network_source(program, symbols))
+        (folder / "weights.s").write_text(_weights_source(program, folder / "weights.bin"))
+        flags = ["-O2", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-Wl,-z,noexecstack"]
+        sources = [str(folder / "network.c"), str(folder / "weights.s"), *map(str, dict.fromkeys(objects))]
+        _call([*compiler, *flags, "-o", str(out), *sources, "-lm"])
+
+
+def append_manifest(out: Path, manifest: Manifest) -> None:
+    """Make a module file of a linked network."""
+    with out.open("ab") as file:
+        file.write(manifest.encode())
+
+
+def _weights_source(program: Program, data: Path) -> str:
+    """Assembly that places the constants in read-only data, to be paged in from the file on demand."""
+    with data.open("wb") as file:
+        for offset, array in program.weights:
+            file.seek(offset)
+            file.write(memoryview(array).cast("B") if array.size else b"")
+        file.truncate(max(program.weights_bytes, 1))
+    return (
+        f'.section .rodata\n.balign 4096\n.globl convc_weights\n.hidden convc_weights\nconvc_weights:\n'
+        f'.incbin "{data}"\n.section .note.GNU-stack,"",%progbits\n'
+    )
+
+
+def _call(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileError(f"'{command[0]}' failed: {done.stderr.strip()[-2000:]}", hint="Is the C compiler complete? Try another by setting CC.")

@@ -1,0 +1,118 @@
+"""From the name of a target to its description. LLVM knows the instruction sets; caches come from the system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from convc.codegen.pipeline import tvm
+from convc.errors import TargetError
+from convc.runtime.cpu import available_cpus, host_features, host_machine
+from convc.target import Target
+
+from tvm.target import codegen as llvm  # isort: skip
+
+# Instruction sets that generated code may use and that a loader can look for.
+_CHECKED = (
+    "sse4.2", "avx", "avx2", "fma", "f16c", "bmi2",
+    "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16",
+    "neon", "sve", "sve2",
+)  # fmt: skip
+
+# FLOP a cycle and core in float32: two vector multiply-add units, or their equivalent.
+_FLOPS_PER_CYCLE = {"avx512": 64, "avx2": 32, "generic": 16}
+# These run 512-bit instructions in two halves.
+_HALF_RATE_512 = ("znver4",)
+_NOMINAL_GHZ = 3.5
+
+
+def resolve(name: str, threads: int | None = None) -> Target:
+    """The target called `host`, an LLVM CPU name (`haswell`), or `TRIPLE:CPU`.
+
+    Raises TargetError for names that LLVM does not know and kinds that convc has no code for.
+    """
+    if name.split(":")[0] == "cuda":
+        raise TargetError(f"Target '{name}': this version generates code for CPUs only.", hint="Use `host` or a CPU's name.")
+    triple, _, mcpu = name.rpartition(":")
+    triple = triple or f"{host_machine()}-linux-gnu"
+    if name == "host":
+        mcpu = _host_cpu(triple)
+    elif not _is_known(mcpu, triple):
+        raise TargetError(
+            f"Target '{name}': LLVM knows no CPU '{mcpu}' for {triple}.",
+            hint="Give `host`, a CPU name such as `haswell` or `znver4`, or TRIPLE:CPU.",
+        )
+    features = _features(mcpu, triple)
+    isa = "avx512" if "avx512f" in features else "avx2" if {"avx2", "fma"} <= features else "generic"
+    per_cycle = _FLOPS_PER_CYCLE[isa] // (2 if mcpu in _HALF_RATE_512 else 1)
+    return Target(
+        name=name,
+        triple=triple,
+        mcpu=mcpu,
+        isa=isa,
+        lanes={"avx512": 16, "avx2": 8, "generic": 4}[isa],
+        registers=32 if isa == "avx512" or triple.startswith("aarch64") else 16,
+        features=tuple(f for f in _CHECKED if f in features),
+        threads=threads or available_cpus(),
+        flops=per_cycle * _NOMINAL_GHZ * 1e9,
+        **(_host_caches() if name == "host" else {}),
+    )
+
+
+def _host_cpu(triple: str) -> str:
+    """The name of this machine's CPU, or a generation that it surely covers.
+
+    A virtual machine may hide instructions that its CPU's name promises.
+    """
+    present = host_features()
+    for mcpu in (str(llvm.llvm_get_system_cpu()), "x86-64-v4", "x86-64-v3", "x86-64-v2"):
+        if _is_known(mcpu, triple):
+            needed = _features(mcpu, triple) & set(_CHECKED)
+            if present is None or needed <= present:
+                return mcpu
+    return "x86-64" if triple.startswith("x86_64") else "generic"
+
+
+def _is_known(mcpu: str, triple: str) -> bool:
+    try:
+        return bool(llvm.llvm_is_valid_cpu(mcpu, triple))
+    except (RuntimeError, ValueError):  # LLVM has no back end for the triple
+        return False
+
+
+def _features(mcpu: str, triple: str) -> set[str]:
+    target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": mcpu})
+    return {str(feature) for feature in llvm.llvm_get_cpu_features(target)}
+
+
+def _host_caches() -> dict[str, Any]:
+    """Sizes of the data caches, as the Linux kernel reports them."""
+    sizes = {}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction" and size.endswith("K"):
+            sizes[f"l{level}"] = int(size[:-1]) << 10
+    return {k: v for k, v in sizes.items() if k in ("l1", "l2", "l3")}
+
+
+def linker(target: Target) -> str:
+    """The C compiler that links modules for a target: `$CC`, `cc`, or a cross compiler by the triple's name.
+
+    Raises TargetError when there is none.
+    """
+    import shutil
+
+    machine = target.triple.split("-")[0]
+    names = [os.environ["CC"]] if os.environ.get("CC") else []
+    names += ["cc", "gcc", "clang"] if machine == host_machine() else [f"{machine}-linux-gnu-gcc"]
+    for candidate in names:
+        if shutil.which(candidate.split()[0]):
+            return candidate
+    raise TargetError(
+        f"No C compiler was found to link for {target.triple} (looked for {', '.join(names)}).",
+        hint="Install one, or set CC.",
+    )

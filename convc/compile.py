@@ -1,0 +1,241 @@
+"""The compiler from end to end: the road that `convc compile` takes, readable as one page."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import convc.codegen.pipeline  # noqa: F401  (TVM must be imported this way first)
+import convc.ops  # noqa: F401  (fills the registry of operators)
+from convc import memory
+from convc.codegen.cache import ObjectCache
+from convc.codegen.link import append_manifest, build_objects, distinct_kernels, write_module
+from convc.codegen.machine import resolve
+from convc.errors import OptionError
+from convc.frontends.onnx import read
+from convc.ir import Attrs, Graph, Node
+from convc.ir.clone import clone
+from convc.layout import LayoutAssignment
+from convc.passes.pipeline import run_pipeline
+from convc.program import Program, Run
+from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
+from convc.runtime.module import Module
+from convc.select import DEFAULT_MAX_ERROR, Choice, Selector
+from convc.target import Target
+from convc.types import Shape, TensorType
+from convc.workload import ConvShape, Workload
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of the compiler; `compile` documents each."""
+
+    target: str = "host"
+    threads: int | None = None
+    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    algorithms: Mapping[str, str] = field(default_factory=dict)
+    max_error: float = DEFAULT_MAX_ERROR
+    all_errors: bool = False
+
+
+@dataclass
+class Compilation:
+    """A network on its way: the imported graph, the optimised one, and what was decided about it."""
+
+    source: Graph
+    options: Options
+    target: Target
+    graph: Graph
+    choices: dict[Node, Choice]
+    program: Program
+    model_sha256: str = ""
+
+
+class Progress:
+    """Told of each stage; the command line draws it, the default is silent."""
+
+    def notice(self, text: str) -> None:
+        """Something the user should know."""
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1) -> Iterator[Callable[[], None]]:
+        """A stage of `total` parts; the callable reports one part as done."""
+        yield lambda: None
+
+
+def compile(
+    model: Any,
+    *,
+    target: str = "host",
+    threads: int | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+    algorithms: Mapping[str, str] | None = None,
+    max_error: float = DEFAULT_MAX_ERROR,
+    verify: bool = True,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Module:
+    """Compile a network to a native module and check it against the float64 reference.
+
+    Args:
+        model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Graph`.
+        target: `host`, an LLVM CPU name, or `TRIPLE:CPU`.
+        threads: threads that the module runs on unless `load` says otherwise; default all processors.
+        input_shapes: shapes for inputs with symbolic dimensions, by name.
+        algorithms: lowering by layer name, to overrule the choice.
+        max_error: largest error of a layer, relative to its largest output, that a lowering may have.
+        verify: compare with the float64 reference of the whole graph on random input.
+        cache: folder of compiled kernels; default `$CONVC_CACHE` or the user's cache folder.
+        progress: is told of stages and notices.
+
+    Raises:
+        ConvcError: a child that says what is wrong with the model, an option, the target or the result.
+    """
+    progress = progress or Progress()
+    options = Options(target, threads, input_shapes or {}, algorithms or {}, max_error)
+    compilation = plan(model, options, progress)
+    scratch = tempfile.TemporaryDirectory(prefix="convc-")
+    path = Path(scratch.name) / f"{compilation.graph.name or 'network'}.so".replace(os.sep, "_")
+    module = build(compilation, path, progress, verify=verify, cache=cache)
+    module.own(scratch)
+    return module
+
+
+def plan(model: Any, options: Options, progress: Progress) -> Compilation:
+    """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
+    target = resolve(options.target, options.threads)
+    with progress.stage("import"):
+        source = model if isinstance(model, Graph) else read(model, input_shapes=options.input_shapes, notice=progress.notice)
+    digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
+    with progress.stage("optimise"):
+        graph = clone(source)
+        run_pipeline(graph)
+    return lower(source, graph, options, target, progress, digest)
+
+
+def lower(
+    source: Graph, graph: Graph, options: Options, target: Target, progress: Progress, digest: str = ""
+) -> Compilation:
+    """Choose a lowering for each layer of an optimised graph (which is changed) and plan its memory."""
+    with progress.stage("select"):
+        selector = Selector(target, options.max_error, options.algorithms, options.all_errors)
+        choices = LayoutAssignment(graph, selector).run()
+    with progress.stage("plan memory"):
+
+        def copy(kind: TensorType) -> Choice:
+            return selector.choose_workload(Workload("relayout", Attrs(), (kind,), (kind,), (False,), 1))
+
+        program = memory.plan(graph, choices, target, copy)
+    return Compilation(source, options, target, graph, choices, program, digest)
+
+
+def build(
+    compilation: Compilation, path: Path, progress: Progress, *, verify: bool = True, cache: Path | None = None
+) -> Module:
+    """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
+    target, program = compilation.target, compilation.program
+    symbols, kernels = distinct_kernels(program, target)
+    with progress.stage("compile kernels", len(kernels)) as done:
+        objects = build_objects(kernels, ObjectCache.open(cache), os.cpu_count() or 1, done)
+    manifest = describe(compilation)
+    with progress.stage("link"):
+        write_module(program, symbols, objects, target, path)
+    runnable = target.name == "host" or _runs_here(manifest)
+    if verify and runnable:
+        from convc.verify import verify_compilation
+
+        with progress.stage("verify"):
+            figures = verify_compilation(compilation, Module(path, manifest, target.threads))
+        manifest = replace(manifest, verification=figures)
+    elif verify:
+        progress.notice(f"Not verified: code for {target.name} does not run on this machine.")
+    append_manifest(path, manifest)
+    return Module(path, manifest, target.threads, callable_here=runnable)
+
+
+def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, Graph]:
+    """A module that returns the outputs of every layer of the optimised graph, and that graph."""
+    graph = clone(compilation.source)
+    run_pipeline(graph)
+    values = [value for node in graph.nodes for value in node.outputs]
+    graph.set_outputs(values)
+    options = replace(compilation.options, algorithms={p.name: p.chosen for p in layer_plans(compilation)})
+    probe = lower(clone(graph), clone(graph), options, compilation.target, progress)
+    scratch = tempfile.TemporaryDirectory(prefix="convc-")
+    module = build(probe, Path(scratch.name) / "probe.so", progress, verify=False)
+    module.own(scratch)
+    return module, graph
+
+
+def describe(compilation: Compilation) -> Manifest:
+    """The manifest of a compilation, before verification."""
+    graph, target = compilation.graph, compilation.target
+    return Manifest(
+        name=graph.name,
+        inputs=tuple(TensorInfo(v.name, v.type.shape, v.type.dtype) for v in graph.inputs),
+        outputs=tuple(
+            TensorInfo(n, v.type.shape, v.type.dtype) for n, v in zip(graph.output_names, graph.outputs, strict=True)
+        ),
+        plan=layer_plans(compilation),
+        steps=tuple(step.node.name if isinstance(step, Run) else f"{step.node.name} (clear border)" for step in compilation.program.steps),
+        target=asdict(target),
+        threads=target.threads,
+        workspace_bytes=compilation.program.workspace_bytes,
+        weights_bytes=compilation.program.weights_bytes,
+        model_sha256=compilation.model_sha256,
+        versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},
+        options={"algorithms": dict(compilation.options.algorithms), "max_error": compilation.options.max_error},
+    )
+
+
+def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
+    """How each layer is computed, in order, without the conversions that layout assignment inserted."""
+    return tuple(
+        LayerPlan(
+            name=node.name,
+            op=node.op,
+            workload=str(choice.workload),
+            chosen=choice.lowering.name,
+            candidates=choice.candidates,
+            origin=node.origin,
+            flops=ConvShape.of(choice.workload).flops if node.op == "conv" else 0,
+        )
+        for node in compilation.graph.nodes
+        if node.op != "relayout"
+        for choice in (compilation.choices[node],)
+    )
+
+
+def _runs_here(manifest: Manifest) -> bool:
+    from convc.runtime.module import missing_for
+
+    return not missing_for(manifest)
+
+
+def _is_path(model: Any) -> bool:
+    return isinstance(model, str | os.PathLike)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
+
+
+def parse_algorithms(items: Sequence[str]) -> dict[str, str]:
+    """`LAYER=LOWERING` texts as a mapping. Raises OptionError."""
+    found = {}
+    for item in items:
+        layer, separator, lowering = item.rpartition("=")
+        if not separator or not layer:
+            raise OptionError(f"--algo '{item}' is not LAYER=LOWERING.", hint="For instance --algo conv1=winograd4.")
+        found[layer] = lowering
+    return found

@@ -1,0 +1,127 @@
+"""The manifest of a module file, readable without mapping any of its code.
+
+A module is an ELF shared object followed by a JSON text and a 16-byte trailer (length of the text as a
+little-endian 64-bit number, then the magic `CONVCMOD`). The dynamic loader ignores what follows the
+sections, and a file that lost its end is recognised at once.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convc.errors import ModuleError
+
+MAGIC = b"CONVCMOD"
+FORMAT = 1
+_TRAILER = struct.Struct("<Q8s")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a module, like onnxruntime's `NodeArg`."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def type(self) -> str:
+        """The dtype under its NumPy name."""
+        return self.dtype
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compute a layer: its predicted price, its error, or why it was rejected."""
+
+    lowering: str
+    predicted_ms: float | None = None
+    measured_ms: float | None = None
+    error: float | None = None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How one layer is computed, and what the alternatives would have cost."""
+
+    name: str
+    op: str
+    workload: str
+    chosen: str
+    candidates: tuple[Candidate, ...] = ()
+    origin: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a module file says of itself."""
+
+    name: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    plan: tuple[LayerPlan, ...]
+    steps: tuple[str, ...]  # the layer that each step of the program belongs to
+    target: dict[str, Any]
+    threads: int
+    workspace_bytes: int
+    weights_bytes: int
+    model_sha256: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    verification: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def encode(self) -> bytes:
+        """The bytes to append to the shared object."""
+        text = json.dumps(asdict(self)).encode()
+        return text + _TRAILER.pack(len(text), MAGIC)
+
+
+def read(path: Path) -> Manifest:
+    """Read a module's manifest. Raises ModuleError for anything that is not a whole module file."""
+    return _decode(path, read_text(path))
+
+
+def read_text(path: Path) -> bytes:
+    """The manifest's JSON text. Raises ModuleError as `read` does."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size < _TRAILER.size:
+                raise ModuleError(f"'{path}' is not a convc module.", hint="Make one with `convc compile`.")
+            file.seek(size - _TRAILER.size)
+            length, magic = _TRAILER.unpack(file.read(_TRAILER.size))
+            if magic != MAGIC or length > size - _TRAILER.size:
+                raise ModuleError(
+                    f"'{path}' is not a convc module, or its end is missing.",
+                    hint="Make one with `convc compile`, or copy the file again.",
+                )
+            file.seek(size - _TRAILER.size - length)
+            return file.read(length)
+    except OSError as error:
+        raise ModuleError(f"Cannot read module '{path}': {error.strerror}.") from error
+
+
+def _decode(path: Path, text: bytes) -> Manifest:
+    try:
+        data = json.loads(text)
+        if data["format"] != FORMAT:
+            raise ModuleError(
+                f"'{path}' has module format {data['format']}, this convc reads format {FORMAT}.",
+                hint="Compile the model again with this version.",
+            )
+        tensors = [tuple(TensorInfo(t["name"], tuple(t["shape"]), t["dtype"]) for t in data.pop(k)) for k in ("inputs", "outputs")]
+        plan = tuple(
+            LayerPlan(**{**p, "candidates": tuple(Candidate(**c) for c in p["candidates"]), "origin": tuple(p["origin"])})
+            for p in data.pop("plan")
+        )
+        return Manifest(inputs=tensors[0], outputs=tensors[1], plan=plan, **{**data, "steps": tuple(data["steps"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModuleError(f"The manifest of '{path}' is damaged: {error}.", hint="Compile the model again.") from error

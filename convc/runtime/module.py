@@ -1,0 +1,219 @@
+"""A compiled network in memory: load, check, run, time. Needs NumPy and libc, nothing of the compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convc.errors import InputError, ModuleError, OptionError
+from convc.runtime import manifest as manifests
+from convc.runtime.cpu import available_cpus, host_features, host_machine
+from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
+from convc.types import Array
+
+ALIGNMENT = 64
+OUT_OF_MEMORY = -1
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Module:
+    """Load a module file that `convc compile` wrote.
+
+    The manifest is checked before any code is mapped. `threads` overrides the number that the module was
+    compiled for; it is exact. A module is native code: load only files that you trust.
+
+    Raises ModuleError when the file is not a whole module or needs instructions that this machine lacks.
+    """
+    file = Path(path)
+    manifest = manifests.read(file)
+    _check_machine(file, manifest)
+    return Module(file, manifest, _thread_count(threads, manifest.threads))
+
+
+def _thread_count(wanted: int | None, compiled: int) -> int:
+    count = min(compiled, available_cpus()) if wanted is None else wanted
+    if not 1 <= count <= 256:
+        raise OptionError(f"threads={count} is not a number of threads.", hint="Give 1 to 256.")
+    return count
+
+
+def missing_for(manifest: Manifest) -> str:
+    """What this machine lacks to run a module, as the end of a sentence, or "" when it lacks nothing."""
+    machine = str(manifest.target["triple"]).split("-")[0]
+    if machine != host_machine():
+        return f"was built for {machine}; this machine is {host_machine()}"
+    features = host_features()
+    missing = [] if features is None else sorted(set(manifest.target["features"]) - features)
+    if missing:
+        return f"was built for {manifest.target['mcpu']} and needs {', '.join(missing)}, which this processor lacks"
+    return ""
+
+
+def _check_machine(path: Path, manifest: Manifest) -> None:
+    missing = missing_for(manifest)
+    if missing:
+        raise ModuleError(f"'{path}' {missing}.", hint="Compile with `--target host` on this machine, or name its CPU.")
+
+
+def aligned_empty(shape: Sequence[int], dtype: str) -> Array:
+    """An uninitialised array whose data starts at a multiple of 64 bytes."""
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
+
+
+class Module:
+    """A network that can be called. Calls release the GIL and may come from several threads at once."""
+
+    def __init__(self, path: Path, manifest: Manifest, threads: int, *, callable_here: bool = True) -> None:
+        self._path = path
+        self.manifest = manifest
+        self.threads = threads
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._run: Any = None
+        if callable_here:
+            self._map(path)
+
+    def _map(self, path: Path) -> None:
+        try:
+            library = ctypes.CDLL(str(path.resolve()))
+        except OSError as error:
+            raise ModuleError(f"'{path}' cannot be loaded: {error}.") from error
+        self._run = library.convc_run
+        self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+        self._run.restype = ctypes.c_int
+
+    def own(self, folder: tempfile.TemporaryDirectory[str]) -> None:
+        """Keep the temporary folder of a module that was never saved for as long as the module lives."""
+        self._scratch = folder
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Names, shapes and dtypes of the inputs."""
+        return self.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """Names, shapes and dtypes of the outputs."""
+        return self.manifest.outputs
+
+    @property
+    def plan(self) -> tuple[LayerPlan, ...]:
+        """The lowering of each layer, with the price of every alternative."""
+        return self.manifest.plan
+
+    def get_inputs(self) -> list[TensorInfo]:
+        """As `onnxruntime.InferenceSession.get_inputs`."""
+        return list(self.inputs)
+
+    def get_outputs(self) -> list[TensorInfo]:
+        """As `onnxruntime.InferenceSession.get_outputs`."""
+        return list(self.outputs)
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Run on arrays in the order of `inputs` (NumPy or DLPack on the CPU).
+
+        Returns the output, or a tuple when there are several.
+        """
+        if len(arrays) != len(self.inputs):
+            raise InputError(
+                f"{len(arrays)} arrays were given for {len(self.inputs)} inputs.",
+                hint=f"The inputs are {self._signature()}.",
+            )
+        outputs = self._invoke([self._checked(info, a) for info, a in zip(self.inputs, arrays, strict=True)])
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
+        """As `onnxruntime.InferenceSession.run`: arrays by input name in, a list of arrays out."""
+        names = [t.name for t in self.outputs]
+        wanted = names if output_names is None else list(output_names)
+        self._check_names("output", wanted, names)
+        self._check_names("input", list(feeds), [t.name for t in self.inputs])
+        absent = [t.name for t in self.inputs if t.name not in feeds]
+        if absent:
+            raise InputError(f"No array was given for input {', '.join(map(repr, absent))}.", hint=f"Inputs: {self._signature()}.")
+        outputs = self._invoke([self._checked(info, feeds[info.name]) for info in self.inputs])
+        return [outputs[names.index(name)] for name in wanted]
+
+    def profile(self, feeds: Mapping[str, Any], *, repeat: int = 10) -> list[float]:
+        """Median seconds of each step of the program; `manifest.steps` names their layers."""
+        arrays = [self._checked(info, feeds[info.name]) for info in self.inputs]
+        times = np.empty((repeat, len(self.manifest.steps)))
+        for row in times:
+            self._invoke(arrays, row)
+        return [float(t) for t in np.median(times, axis=0)]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the module to one file, which appears whole or not at all."""
+        target = Path(path)
+        try:
+            handle, temporary = tempfile.mkstemp(dir=target.parent or Path("."), prefix=f".{target.name}.")
+            os.close(handle)
+        except OSError as error:
+            raise OptionError(f"Cannot write '{target}': {error.strerror}.") from error
+        try:
+            shutil.copyfile(self._path, temporary)
+            os.chmod(temporary, 0o755)
+            os.replace(temporary, target)
+        except OSError as error:
+            raise OptionError(f"Cannot write '{target}': {error.strerror}.") from error
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    def _signature(self) -> str:
+        return ", ".join(f"{t.name}: {t.dtype}[{','.join(map(str, t.shape))}]" for t in self.inputs)
+
+    def _check_names(self, kind: str, given: Sequence[str], known: Sequence[str]) -> None:
+        for name in given:
+            if name not in known:
+                raise InputError(f"There is no {kind} named '{name}'.", hint=f"The {kind}s are {', '.join(known)}.")
+
+    def _checked(self, info: TensorInfo, given: Any) -> Array:
+        """The array that the kernels may read: right shape and dtype, contiguous, aligned to its elements."""
+        array = given if isinstance(given, np.ndarray) else _from_other(info, given)
+        if array.shape != info.shape:
+            raise InputError(
+                f"Input '{info.name}' has shape {array.shape}, expected {info.shape}.",
+                hint="Shapes are fixed when compiling; see `convc compile --input-shapes`.",
+            )
+        if array.dtype != info.dtype:
+            raise InputError(
+                f"Input '{info.name}' has dtype {array.dtype}, expected {info.dtype}.",
+                hint=f"Convert it with `.astype('{info.dtype}')`.",
+            )
+        return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
+
+    def _invoke(self, arrays: Sequence[Array], seconds: Array | None = None) -> list[Array]:
+        if self._run is None:
+            _check_machine(self._path, self.manifest)
+        outputs = [aligned_empty(t.shape, t.dtype) for t in self.outputs]
+        pointers = ctypes.c_void_p * max(len(arrays), 1)
+        results = ctypes.c_void_p * max(len(outputs), 1)
+        status = self._run(
+            pointers(*(a.ctypes.data for a in arrays)),
+            results(*(o.ctypes.data for o in outputs)),
+            self.threads,
+            None if seconds is None else seconds.ctypes.data,
+        )
+        if status == OUT_OF_MEMORY:
+            raise ModuleError(f"Not enough memory for a workspace of {self.manifest.workspace_bytes} bytes.")
+        if status > 0:
+            raise ModuleError(f"Layer '{self.manifest.steps[status - 1]}' ran out of scratch memory.")
+        return outputs
+
+
+def _from_other(info: TensorInfo, given: Any) -> Array:
+    if hasattr(given, "__dlpack__"):
+        try:
+            return np.from_dlpack(given)
+        except (BufferError, RuntimeError, TypeError) as error:
+            raise InputError(f"Input '{info.name}' cannot be read through DLPack: {error}.", hint="Move it to the CPU.") from error
+    return np.asarray(given)
