@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from convc.frontends.weights import Parameter, Weights, fit
 
 import convc.ops  # noqa: F401  fills the registry of operators
 from convc.errors import ConvcError, GraphError, TypeRuleError
+from convc.frontends.weights import Parameter, Weights, fit
 from convc.ir.graph import Graph, Value
 from convc.ir.opdef import Attrs, opdef
 from convc.types import DTYPES, Array, Shape, TensorType

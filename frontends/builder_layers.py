@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
+from convc.errors import TypeRuleError
 from convc.frontends.builder_core import Ints, NetworkBase, Padding, Tensor, located
 from convc.frontends.builder_windows import per_axis, positive, spatial, window_pads
 from convc.frontends.weights import Draw, Parameter, he_normal, normal, uniform
-
-from convc.errors import TypeRuleError
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
 from convc.ops.linear import GemmAttrs
 from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, InstanceNormAttrs, LayerNormAttrs

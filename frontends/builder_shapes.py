@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from convc.frontends.builder_core import Ints, NetworkBase, Operand, Padding, Tensor, located
-from convc.frontends.builder_windows import explicit_pads
 
 from convc.errors import TypeRuleError
+from convc.frontends.builder_core import Ints, NetworkBase, Operand, Padding, Tensor, located
+from convc.frontends.builder_windows import explicit_pads
 from convc.ops.reduce import SoftmaxAttrs
 from convc.ops.resize import ResizeAttrs
 from convc.ops.shape import ConcatAttrs, DepthSpaceAttrs, PadAttrs, ReshapeAttrs, SplitAttrs, TransposeAttrs

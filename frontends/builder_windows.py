@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from convc.frontends.builder_core import Ints, NetworkBase, Padding, Tensor, located
-
 from convc.errors import TypeRuleError
+from convc.frontends.builder_core import Ints, NetworkBase, Padding, Tensor, located
 from convc.ops.common import Pads
 from convc.ops.norm import LrnAttrs
 from convc.ops.pool import AveragePoolAttrs, LpPoolAttrs, MaxPoolAttrs
