@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from convc.errors import GraphError, InputError
-from convc.ir import Attrs, Graph, Node, Value, opdef
+from convc.ir import Graph, Node, Value, opdef
 from convc.types import Array, TensorType
 
 
@@ -20,7 +20,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
 
     Raises InputError for a missing or unknown name or a wrong shape.
     """
-    found: dict[Value, Array] = {v: wide(a, v.type) for v, a in graph.constants.items() if graph.is_output(v)}
+    found: dict[Value, Array] = {v: wide(a) for v, a in graph.constants.items() if graph.is_output(v)}
     found.update({v: a for v, a in _checked(graph, inputs).items() if graph.is_output(v)})
     returns = {node.name for node in graph.nodes if any(map(graph.is_output, node.outputs))}
     for node, arrays in evaluate_values(graph, inputs, returns):
@@ -66,7 +66,7 @@ def evaluate_node(graph: Graph, node: Node, inputs: Sequence[Array | None]) -> t
             (running,) = opdef(step.op).reference(step.attrs, arguments)
     except (ValueError, IndexError) as error:
         raise GraphError(f"The reference of {node!r} in graph '{graph.name}' failed: {error}") from error
-    arrays = tuple(wide(a, v.type) for a, v in zip((running, *outputs[1:]), node.outputs, strict=True))
+    arrays = tuple(_as_type(a, v.type) for a, v in zip((running, *outputs[1:]), node.outputs, strict=True))
     for array, value in zip(arrays, node.outputs, strict=True):
         if array.shape != value.type.shape:
             raise GraphError(
@@ -75,23 +75,18 @@ def evaluate_node(graph: Graph, node: Node, inputs: Sequence[Array | None]) -> t
     return arrays
 
 
-def evaluate_op(op: str, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
-    """The reference of one operator, on arrays of any dtype; floating-point ones are widened first."""
-    return opdef(op).reference(attrs, [None if a is None else _wide_array(a) for a in inputs])
+def wide(array: Array) -> Array:
+    """`array` in the dtype in which references compute: float64 for any float, else its own."""
+    return np.asarray(array, np.float64 if array.dtype.kind == "f" else array.dtype)
 
 
-def wide(array: Array, kind: TensorType) -> Array:
-    """`array` in the dtype in which references compute a tensor of type `kind`: float64 for any float."""
+def _as_type(array: Array, kind: TensorType) -> Array:
     return np.asarray(array, np.float64 if kind.is_float else kind.dtype)
-
-
-def _wide_array(array: Array) -> Array:
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 def _read(graph: Graph, live: dict[Value, Array], value: Value) -> Array:
     constant = graph.constant(value)
-    return live[value] if constant is None else wide(constant, value.type)
+    return live[value] if constant is None else wide(constant)
 
 
 def _checked(graph: Graph, inputs: Mapping[str, Array]) -> dict[Value, Array]:
@@ -104,4 +99,4 @@ def _checked(graph: Graph, inputs: Mapping[str, Array]) -> dict[Value, Array]:
     for name, array in inputs.items():
         if array.shape != wanted[name].type.shape:
             raise InputError(f"Input '{name}' has shape {array.shape}; {wanted[name].type} is expected.")
-    return {v: wide(inputs[name], v.type) for name, v in wanted.items()}
+    return {v: _as_type(inputs[name], v.type) for name, v in wanted.items()}

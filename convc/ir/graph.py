@@ -317,8 +317,9 @@ class Graph:
         node.origin = tuple(dict.fromkeys(origin))
 
     def rename(self, node: Node, name: str) -> None:
-        """Give a node the name by which the user knows the layer."""
-        node.name = name
+        """Give a node the name by which the user knows the layer, made unique if another node has it."""
+        if name != node.name:
+            node.name = self._node_name(name)
 
     def remove(self, node: Node) -> None:
         """Take out a node whose outputs nobody uses. Raises GraphError otherwise."""

@@ -26,10 +26,10 @@ def verify(graph: Graph) -> None:
         if (tuple(array.shape), str(array.dtype)) != (value.type.shape, value.type.dtype):
             raise GraphError(f"Constant {value!r} holds an array of {array.dtype} {array.shape}.")
     for node in graph.nodes:
-        for value in node.inputs:
-            if value is not None and value not in known:
+        for read in node.inputs:
+            if read is not None and read not in known:
                 raise GraphError(
-                    f"{node!r} reads %{value.name}, which no input, constant or earlier node provides.",
+                    f"{node!r} reads %{read.name}, which no input, constant or earlier node provides.",
                     hint="Sort the graph after moving nodes.",
                 )
         _verify_types(node)

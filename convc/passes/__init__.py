@@ -1,1 +1,1 @@
-"""passes"""
+"""Passes: transformations of the graph, one file each. `pipeline.py` has their order."""

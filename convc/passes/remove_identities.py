@@ -1,0 +1,160 @@
+"""Identities: nodes whose output is their input, at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from convc.ir import Graph, Node, Value
+from convc.ops.pool import AveragePoolAttrs, MaxPoolAttrs
+from convc.ops.reduce import ReduceAttrs
+from convc.ops.shape import PadAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
+from convc.ops.unary import ClipAttrs
+from convc.passes.base import Rule, RulePass, absorb_origin, drop_unused
+
+NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0, "pow": 1.0}
+"""Constants that leave the other operand as it is; on the left, too, where the operator commutes."""
+
+
+def _pad(graph: Graph, node: Node) -> bool:
+    assert isinstance(node.attrs, PadAttrs)
+    return not any(map(any, node.attrs.pads))
+
+
+def _slice(graph: Graph, node: Node) -> bool:
+    assert isinstance(node.attrs, SliceAttrs)
+    return set(node.attrs.steps) <= {1}
+
+
+def _transpose(graph: Graph, node: Node) -> bool:
+    assert isinstance(node.attrs, TransposeAttrs)
+    return node.attrs.perm == tuple(range(len(node.attrs.perm)))
+
+
+def _relu(graph: Graph, node: Node) -> bool:
+    return _same_op_before(node, "relu") is not None
+
+
+def _clip(graph: Graph, node: Node) -> bool:
+    assert isinstance(node.attrs, ClipAttrs)
+    return node.attrs.min == -np.inf and node.attrs.max == np.inf
+
+
+def _window_of_one(graph: Graph, node: Node) -> bool:
+    assert isinstance(node.attrs, MaxPoolAttrs)
+    pads = isinstance(node.attrs, AveragePoolAttrs) and any(map(any, node.attrs.pads))
+    return set(node.attrs.kernel) | set(node.attrs.strides) == {1} and not pads
+
+
+def _reduction_of_one(graph: Graph, node: Node) -> bool:
+    assert isinstance(node.attrs, ReduceAttrs)
+    return node.attrs.keepdims
+
+
+def _always(graph: Graph, node: Node) -> bool:
+    return True
+
+
+# Asked only of nodes with one input that is not constant, and of the same type as their one output.
+CONDITIONS: dict[str, Callable[[Graph, Node], bool]] = {
+    "identity": _always,
+    "dropout": _always,
+    "reshape": _always,
+    "cast": _always,
+    "concat": _always,
+    "split": _always,
+    "expand": _always,
+    "tile": _always,
+    "depth_to_space": _always,
+    "space_to_depth": _always,
+    "pad": _pad,
+    "slice": _slice,
+    "transpose": _transpose,
+    "relu": _relu,
+    "clip": _clip,
+    "max_pool": _window_of_one,
+    "average_pool": _window_of_one,
+    **dict.fromkeys(
+        ("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduction_of_one
+    ),
+}
+
+
+class Identity(Rule[Value]):
+    """y = x: readers of y read x.
+
+    That the types are equal makes reshape, cast, expand, tile and concatenation (of one) the identity; the
+    others have a condition of their own. The neutral elements: x + 0 = x - 0 = x * 1 = x / 1 = x ** 1 = x.
+    relu is the identity on the result of a relu.
+    """
+
+    def match(self, graph: Graph, node: Node) -> Value | None:
+        if node.epilogue or len(node.outputs) != 1:
+            return None
+        computed = [v for v in node.inputs if v is not None and graph.constant(v) is None]
+        if len(computed) != 1 or computed[0].type != node.output.type:
+            return None
+        if len(node.inputs) == 1 and node.op in CONDITIONS and CONDITIONS[node.op](graph, node):
+            return computed[0]
+        return computed[0] if self._neutral(graph, node, computed[0]) else None
+
+    def _neutral(self, graph: Graph, node: Node, x: Value) -> bool:
+        if node.op not in NEUTRAL or (node.inputs[0] is not x and node.op not in ("add", "mul")):
+            return False
+        (other,) = (graph.constant(v) for v in node.inputs if v is not x)
+        return other is not None and bool((other == NEUTRAL[node.op]).all())
+
+    def rewrite(self, graph: Graph, node: Node, match: Value) -> str:
+        graph.replace_uses(node.output, match)
+        if match.producer is not None:
+            absorb_origin(graph, match.producer, node)
+        graph.remove(node)
+        return f"{node.op} removed: it returns %{match.name} as it is"
+
+
+class ReshapeOfReshape(Rule[Node]):
+    """reshape(reshape(x, a), b) = reshape(x, b): both keep the row-major order."""
+
+    def match(self, graph: Graph, node: Node) -> Node | None:
+        return _same_op_before(node, "reshape")
+
+    def rewrite(self, graph: Graph, node: Node, match: Node) -> str:
+        assert isinstance(node.attrs, ReshapeAttrs)
+        return _skip(graph, node, match)
+
+
+class TransposeOfTranspose(Rule[Node]):
+    """transpose(transpose(x, p), q) = transpose(x, p[q]): axis i of the result is axis q[i] of the middle."""
+
+    def match(self, graph: Graph, node: Node) -> Node | None:
+        return _same_op_before(node, "transpose")
+
+    def rewrite(self, graph: Graph, node: Node, match: Node) -> str:
+        assert isinstance(node.attrs, TransposeAttrs)
+        assert isinstance(match.attrs, TransposeAttrs)
+        graph.set_attrs(node, replace(node.attrs, perm=tuple(match.attrs.perm[q] for q in node.attrs.perm)))
+        return _skip(graph, node, match)
+
+
+def _same_op_before(node: Node, op: str) -> Node | None:
+    before = node.inputs[0].producer if node.op == op and node.inputs[0] is not None else None
+    return before if before is not None and before.op == op and not before.epilogue else None
+
+
+def _skip(graph: Graph, node: Node, before: Node) -> str:
+    """Let `node` read the input of `before`."""
+    graph.set_inputs(node, [before.inputs[0], *node.inputs[1:]])
+    absorb_origin(graph, node, before)
+    drop_unused(graph, before)
+    return f"{node.op} takes in the {before.op} '{before.name}' before it"
+
+
+@dataclass(frozen=True)
+class RemoveIdentities(RulePass):
+    """Remove dropout, identities, movements that move nothing; merge successive reshapes and transposes."""
+
+    name: ClassVar[str] = "remove-identities"
+    rules = (Identity(), ReshapeOfReshape(), TransposeOfTranspose())
