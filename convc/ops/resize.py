@@ -76,8 +76,8 @@ def _kernel(attrs: ResizeAttrs, distance: Array) -> Array:
 def resize_matrix(attrs: ResizeAttrs, axis: int, size: int) -> Array:
     """The weights along one axis, (output, size) in float64; each row sums to 1.
 
-    With `antialias` the kernel is stretched when shrinking. Taps beyond the border repeat the edge, or
-    with `exclude_outside` fall away and the others are scaled up.
+    With `antialias` the kernel is stretched by the scale when shrinking. Taps beyond the border repeat the
+    edge, or with `exclude_outside` fall away and the others are scaled up.
     """
     out = attrs.shape[axis]
     matrix = np.zeros((out, size))
@@ -89,7 +89,7 @@ def resize_matrix(attrs: ResizeAttrs, axis: int, size: int) -> Array:
     positions = source_positions(attrs, axis, size)
     taps = np.floor(positions).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)
     weights = _kernel(attrs, (positions[:, None] - taps) * shrink)
-    if attrs.exclude_outside or attrs.antialias:
+    if attrs.exclude_outside:
         weights = np.where((taps >= 0) & (taps < size), weights, 0)
     np.add.at(matrix, (np.arange(out)[:, None], np.clip(taps, 0, size - 1)), weights)
     return np.asarray(matrix / matrix.sum(1, keepdims=True))

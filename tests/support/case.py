@@ -42,10 +42,10 @@ class Case:
             return (np.round(values / self.grid) * self.grid if self.grid else values).astype(kind.dtype)
         if kind.dtype == "bool":
             return rng.integers(0, 2, kind.shape).astype(bool)
-        values = rng.integers(int(low), int(high), kind.shape, endpoint=True)
+        integers = rng.integers(int(low), int(high), kind.shape, endpoint=True)
         if self.op in ("div", "mod") and index == 1:
-            values[values == 0] = 1
-        return values.astype(kind.dtype)
+            integers[integers == 0] = 1
+        return integers.astype(kind.dtype)
 
     def graph(self, seed: int = 0) -> Graph:
         """A graph of this one node, named as the operator; inputs `x0`, `x1`, ..., constants `c1`, ..."""

@@ -137,7 +137,7 @@ NORM = [
         Case(f"lrn-{id}", "lrn", attrs, (f32(*shape),))
         for id, attrs, shape in (
             ("alexnet", LrnAttrs(5, 1e-4, 0.75, 2.0), (1, 16, 5, 5)),
-            ("even-size", LrnAttrs(4, 0.5, 0.5, 1.0), (3, 17, 3, 2)),
+            ("strong-batch3", LrnAttrs(3, 0.5, 0.5, 1.0), (3, 17, 3, 2)),
             ("wider-than-channels", LrnAttrs(5, 1.0, 0.75, 1.0), (1, 3, 4, 4)),
         )
     ),
