@@ -11,9 +11,10 @@ from convc.frontends.onnx import (
     resize,
     shape,
 )
+from convc.frontends.onnx.export import to_onnx
 from convc.frontends.onnx.importer import Findings, check, read
 
 __all__ = [
     "Findings", "check", "constants", "convolution", "elementwise", "linear", "normalization", "pooling",
-    "read", "reduction", "resize", "shape",
+    "read", "reduction", "resize", "shape", "to_onnx",
 ]  # fmt: skip

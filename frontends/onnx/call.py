@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import onnx
-from convc.frontends.onnx.folding import evaluate_constant
 
 from convc.errors import ModelError, TypeRuleError, UnsupportedError
+from convc.frontends.onnx.folding import evaluate_constant
 from convc.ir import Attrs, Graph, Value
 from convc.types import Array, Shape
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.frontends.onnx.tensors import tensor_array

@@ -5,7 +5,6 @@ from __future__ import annotations
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.frontends.onnx.windows import Geometry, geometry, halves
-
 from convc.ops.common import Pads
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
 from convc.types import Shape

@@ -6,10 +6,10 @@ import functools
 import math
 
 import onnx
+
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Handler, Result, onnx_op
 from convc.frontends.onnx.tensors import dtype_name
-
 from convc.ir import Value
 from convc.ops.binary import ModAttrs
 from convc.ops.unary import (

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 
 import onnx
-from convc.frontends.onnx.tensors import tensor_array
 from google.protobuf.message import DecodeError
 
 from convc.errors import ModelError, UnsupportedError
+from convc.frontends.onnx.tensors import tensor_array
 from convc.types import Array
 
 ModelSource = str | os.PathLike[str] | onnx.ModelProto

@@ -33,10 +33,11 @@ def evaluate_constant(op: str, attrs: Attrs | None, inputs: Sequence[Array | Non
     arguments = [
         a if a is None or op in _MOVING or a.dtype.kind != "f" else a.astype(np.float64) for a in inputs
     ]
-    with np.errstate(
-        all="ignore"
-    ):  # a quotient by 0 or an overflow is an inf or nan of the model's own making
-        arrays = definition.reference(attrs, arguments)
+    try:
+        with np.errstate(all="ignore"):  # an overflow or a quotient by 0 is of the model's own making
+            arrays = definition.reference(attrs, arguments)
+    except (ValueError, IndexError) as error:  # what only values show, such as an index beyond the end
+        raise TypeRuleError(f"The constants do not fit {op}: {error}.") from error
     for array, kind in zip(arrays, results, strict=True):
         if tuple(array.shape) != kind.shape:
             raise TypeRuleError(

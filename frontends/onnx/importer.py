@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+
+from convc.errors import ConvcError, ModelError, UnsupportedError
 from convc.frontends.onnx import functions
 from convc.frontends.onnx.call import Call, Refusal
 from convc.frontends.onnx.files import Model, ModelSource, load
 from convc.frontends.onnx.handlers import NEWEST, OLDEST, find
 from convc.frontends.onnx.inputs import input_types
 from convc.frontends.onnx.placeholders import placeholder_types
-
-from convc.errors import ConvcError, ModelError, UnsupportedError
 from convc.ir import Graph, Value
 
 DOMAINS = ("", "ai.onnx")

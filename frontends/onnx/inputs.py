@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import onnx
-from convc.frontends.onnx.tensors import dtype_name, type_text
 
 from convc.errors import ModelError, OptionError, UnsupportedError
+from convc.frontends.onnx.tensors import dtype_name, type_text
 from convc.types import Shape, TensorType
 
 Extent = int | str

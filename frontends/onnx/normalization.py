@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
-
 from convc.ir import Value
 from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, InstanceNormAttrs, LayerNormAttrs, LrnAttrs
 from convc.ops.reduce import ReduceAttrs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx
-from convc.frontends.onnx.tensors import dtype_name, onnx_dtype
 
+from convc.frontends.onnx.tensors import dtype_name, onnx_dtype
 from convc.ir import Value
 from convc.types import TensorType
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.frontends.onnx.windows import geometry
-
 from convc.ops.pool import AveragePoolAttrs, LpPoolAttrs, MaxPoolAttrs
 from convc.ops.reduce import ReduceAttrs, ReduceLpAttrs
 from convc.types import Shape

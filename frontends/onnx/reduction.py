@@ -6,7 +6,6 @@ import math
 
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Handler, Result, onnx_op
-
 from convc.ops.reduce import ArgAttrs, ReduceAttrs, SoftmaxAttrs
 from convc.ops.shape import ReshapeAttrs
 from convc.types import Shape

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
-
 from convc.ops.resize import COORDINATES, MODES, NEAREST_MODES, ResizeAttrs
 from convc.types import Shape
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
-
 from convc.ops.shape import (
     ConcatAttrs,
     DepthSpaceAttrs,

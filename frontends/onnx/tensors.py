@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import onnx
-from convc.frontends.onnx.external import external_array
 from onnx import numpy_helper
 
 from convc.errors import ModelError, UnsupportedError
+from convc.frontends.onnx.external import external_array
 from convc.types import DTYPES, Array
 
 _PROTO = onnx.TensorProto

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convc.frontends.onnx.call import Call
-
 from convc.ops.common import Pads
 from convc.types import Shape
 
