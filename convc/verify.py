@@ -10,25 +10,31 @@ import numpy as np
 from convc.errors import VerificationError
 from convc.evaluate import evaluate, evaluate_values
 from convc.ir import Graph
+from convc.runtime.manifest import TensorInfo
 from convc.runtime.module import Module
-from convc.types import Array, TensorType
+from convc.types import Array
 
 if TYPE_CHECKING:
-    from convc.compile import Compilation
+    from convc.compiler import Compilation
 
 TOLERANCE_FACTOR = 10
 """A network may be off by this much more than one of its layers: errors of layers add up, mostly at random."""
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """Standard normal values for floating-point inputs, 0 and 1 for all others."""
+    """Random arrays for a graph's inputs; see `random_feeds`."""
+    return random_feeds([TensorInfo(v.name, v.type.shape, v.type.dtype) for v in graph.inputs], seed)
+
+
+def random_feeds(inputs: Sequence[TensorInfo], seed: int = 0) -> dict[str, Array]:
+    """Standard normal values for floating-point inputs, 0 and 1 for all others, by name."""
     rng = np.random.default_rng(seed)
 
-    def draw(kind: TensorType) -> Array:
-        values = rng.standard_normal(kind.shape) if kind.is_float else rng.integers(0, 2, kind.shape)
-        return values.astype(kind.dtype)
+    def draw(info: TensorInfo) -> Array:
+        values = rng.standard_normal(info.shape) if info.dtype.startswith("float") else rng.integers(0, 2, info.shape)
+        return values.astype(info.dtype)
 
-    return {value.name: draw(value.type) for value in graph.inputs}
+    return {info.name: draw(info) for info in inputs}
 
 
 def relative_error(found: Array, expected: Array) -> float:
@@ -70,7 +76,7 @@ def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:
 
 def first_divergence(compilation: Compilation, feeds: Mapping[str, Array], limit: float) -> str:
     """Which layer is the first whose own result is off, found by compiling the graph with all of them returned."""
-    from convc.compile import Progress, build_probe
+    from convc.compiler import Progress, build_probe
 
     probe, graph = build_probe(compilation, Progress())
     found = dict(zip(graph.output_names, probe.run(None, feeds), strict=True))
@@ -80,3 +86,27 @@ def first_divergence(compilation: Compilation, feeds: Mapping[str, Array], limit
             if error > limit:
                 return f"The first layer to diverge is '{node.name}' ({node.op}), off by {error:.1e}."
     return "Each layer by itself agrees; the difference arises where layers share buffers."
+
+
+def verify_against(module: Module, model: Any, *, seed: int = 1, tolerance: float = 1e-3) -> dict[str, float]:
+    """Compare a module with a model file on random input; returns the error of each output by name.
+
+    Raises VerificationError when names or shapes differ or an error exceeds `tolerance`.
+    """
+    from convc.frontends.onnx import read
+
+    graph = read(model, input_shapes={t.name: t.shape for t in module.inputs})
+    ours = {t.name: (t.shape, t.dtype) for t in (*module.inputs, *module.outputs)}
+    names = (*(v.name for v in graph.inputs), *graph.output_names)
+    theirs = {n: (v.type.shape, v.type.dtype) for n, v in zip(names, (*graph.inputs, *graph.outputs), strict=True)}
+    if ours != theirs:
+        raise VerificationError(f"The module's inputs and outputs are {ours}, the model's {theirs}.", hint="Compile this model.")
+    feeds = random_inputs(graph, seed)
+    errors = dict(zip(graph.output_names, compare(module.run(None, feeds), evaluate(graph, feeds)), strict=True))
+    name, worst = max(errors.items(), key=lambda item: item[1])
+    if worst > tolerance:
+        raise VerificationError(
+            f"Output '{name}' is off by {worst:.1e} of its largest value; {tolerance:.1e} is allowed.",
+            hint="Compile the model again: a module is verified before it is written.",
+        )
+    return errors

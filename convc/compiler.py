@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -18,7 +18,6 @@ from convc import memory
 from convc.codegen.cache import ObjectCache
 from convc.codegen.link import append_manifest, build_objects, distinct_kernels, write_module
 from convc.codegen.machine import resolve
-from convc.errors import OptionError
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
@@ -228,14 +227,3 @@ def _is_path(model: Any) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
-
-
-def parse_algorithms(items: Sequence[str]) -> dict[str, str]:
-    """`LAYER=LOWERING` texts as a mapping. Raises OptionError."""
-    found = {}
-    for item in items:
-        layer, separator, lowering = item.rpartition("=")
-        if not separator or not layer:
-            raise OptionError(f"--algo '{item}' is not LAYER=LOWERING.", hint="For instance --algo conv1=winograd4.")
-        found[layer] = lowering
-    return found

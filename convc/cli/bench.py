@@ -1,0 +1,86 @@
+"""`convc bench`: latency, beside other engines if wanted."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from convc.cli.options import Bar, input_shapes_option, json_option, parse_shapes, threads_option
+from convc.errors import OptionError
+
+
+@click.command("bench")
+@click.argument("path", type=click.Path(path_type=Path), metavar="MODULE.so|MODEL.onnx")
+@click.option("--vs", default="", metavar="ENGINES", help="Compare with these, by comma: onnxruntime,openvino.")
+@click.option("--model", type=click.Path(path_type=Path), help="The model for --vs when a module is timed.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Times that each engine has its turn.")
+@click.option("--profile", is_flag=True, help="Show the time of each step of the network instead.")
+@input_shapes_option
+@threads_option("Threads to run on (default: as compiled).")
+@json_option
+def command(
+    path: Path,
+    vs: str,
+    model: Path | None,
+    rounds: int,
+    profile: bool,
+    input_shapes: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Time a module, or a model after compiling it; each engine in its own process, in turns."""
+    from convc.report import bench as benches
+    from convc.runtime import manifest as manifests
+
+    engines = [engine for engine in vs.split(",") if engine]
+    for engine in engines:
+        if engine not in benches.ENGINES:
+            raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
+    is_model = path.suffix != ".so"
+    if engines and not is_model and model is None:
+        raise OptionError("--vs needs the model that the other engines shall run.", hint="Give it with --model, or time the MODEL.onnx.")
+    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
+        module = path
+        if is_model:
+            module, model = Path(folder) / "module.so", path
+            _compile(path, module, parse_shapes(input_shapes), threads)
+        manifest = manifests.read(module)
+        count = threads or manifest.threads
+        if profile:
+            _profile(module, count, as_json)
+            return
+        figures = benches.bench(module, manifest, model, engines, threads=count, rounds=rounds)
+    if as_json:
+        click.echo(json.dumps(benches.to_json(figures)))
+        return
+    for f in figures:
+        line = f"{f.engine:12s} median {f.median_ms:9.3f} ms   p10 {f.p10_ms:9.3f}   p90 {f.p90_ms:9.3f}   {1e3 / f.median_ms:8.1f}/s"
+        click.echo(line + (f"   convc takes {1 / f.ratio:.2f} of its time, error {f.error:.0e}" if f.ratio else ""))
+
+
+def _compile(model: Path, out: Path, shapes: dict[str, tuple[int, ...]], threads: int | None) -> None:
+    from convc import compiler
+
+    with Bar() as progress:
+        compilation = compiler.plan(model, compiler.Options(threads=threads, input_shapes=shapes), progress)
+        compiler.build(compilation, out, progress)
+
+
+def _profile(path: Path, threads: int, as_json: bool) -> None:
+    from convc.runtime import load
+    from convc.verify import random_feeds
+
+    module = load(path, threads=threads)
+    times = module.profile(random_feeds(module.inputs), repeat=30)
+    lowerings = {layer.name: layer for layer in module.plan}
+    if as_json:
+        click.echo(json.dumps([{"step": s, "ms": 1e3 * t} for s, t in zip(module.manifest.steps, times, strict=True)]))
+        return
+    for step, seconds in zip(module.manifest.steps, times, strict=True):
+        layer = lowerings.get(step)
+        rate = f"{layer.flops / seconds / 1e9:8.0f} GFLOP/s" if layer is not None and layer.flops else ""
+        click.echo(f"{1e3 * seconds:9.4f} ms  {layer.chosen if layer else '':10s} {rate:17s} {step}")
+    click.echo(f"{1e3 * sum(times):9.4f} ms  all {len(times)} steps")

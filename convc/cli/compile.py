@@ -1,0 +1,88 @@
+"""`convc compile`: an ONNX model in, a verified module out."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from convc.cli.options import Bar, compile_options, json_option, parse_algorithms, parse_shapes
+from convc.errors import OptionError
+
+STAGES = ("graph", "lowered", "tir", "llvm", "asm")
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.so", help="Default: the model's name with .so.")
+@compile_options
+@click.option("--emit", type=click.Choice(STAGES), help="Print this stage of the compilation instead of writing a module.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
+@json_option
+def command(
+    model: Path,
+    output: Path | None,
+    target: str,
+    input_shapes: tuple[str, ...],
+    threads: int | None,
+    algorithms: tuple[str, ...],
+    max_error: float,
+    emit: str | None,
+    no_verify: bool,
+    as_json: bool,
+) -> None:
+    """Compile an ONNX model to a native module and verify it.
+
+    The module is compared with the float64 reference of the whole network on random input; nothing is
+    written when it is too far off.
+    """
+    out = output or Path(f"{model.stem}.so")
+    if emit is None:
+        _check_writable(out)
+    from convc import compiler
+    from convc.report.emit import emit_text
+
+    options = compiler.Options(target, threads, parse_shapes(input_shapes), parse_algorithms(algorithms), max_error)
+    start = time.perf_counter()
+    with Bar() as progress:
+        compilation = compiler.plan(model, options, progress)
+        if emit is not None:
+            click.echo(emit_text(compilation, emit))
+            return
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convc-") as folder:
+            module = compiler.build(compilation, Path(folder) / "module.so", progress, verify=not no_verify)
+            os.replace(Path(folder) / "module.so", out)
+    seconds = time.perf_counter() - start
+    manifest = module.manifest
+    error = manifest.verification.get("error")
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "module": str(out),
+                    "seconds": seconds,
+                    "layers": len(manifest.plan),
+                    "verification": manifest.verification or None,
+                    "workspace_bytes": manifest.workspace_bytes,
+                    "weights_bytes": manifest.weights_bytes,
+                }
+            )
+        )
+        return
+    checked = "not verified" if error is None else f"error {error:.1e} of the largest output (limit {manifest.verification['limit']:.0e})"
+    click.echo(f"{out}: {len(manifest.plan)} layers, {checked}, {seconds:.1f} s")
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse at once, not after a minute of work, where the module could not be written."""
+    folder = out.parent
+    if not folder.is_dir():
+        raise OptionError(f"Cannot write '{out}': there is no folder '{folder}'.", hint="Make it, or give another -o.")
+    if out.is_dir():
+        raise OptionError(f"Cannot write '{out}': it is a folder.", hint="Give a file with -o.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OptionError(f"Cannot write '{out}': no permission to write into '{folder}'.", hint="Give another -o.")

@@ -1,0 +1,42 @@
+"""`convc inspect`: what a module file says of itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from convc.cli.options import json_option
+
+
+@click.command("inspect")
+@click.argument("module", type=click.Path(path_type=Path), metavar="MODULE.so")
+@json_option
+def command(module: Path, as_json: bool) -> None:
+    """Show a module's inputs, outputs, target, sizes, versions and measured error. Runs none of its code."""
+    from convc.runtime import manifest as manifests
+
+    manifest = manifests.read(module)
+    if as_json:
+        click.echo(json.dumps(asdict(manifest)))
+        return
+    for title, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
+        for tensor in tensors:
+            click.echo(f"{title:12s} {tensor.name}: {tensor.dtype}{list(tensor.shape)}")
+    target = manifest.target
+    error = manifest.verification.get("error")
+    lowerings = [layer.chosen for layer in manifest.plan]
+    counts = ", ".join(f"{name} {lowerings.count(name)}" for name in sorted(set(lowerings)))
+    for label, text in (
+        ("network", f"{manifest.name}, {len(manifest.plan)} layers ({counts})"),
+        ("target", f"{target['triple']}:{target['mcpu']}, {manifest.threads} threads"),
+        ("needs", ", ".join(target["features"]) or "nothing special"),
+        ("weights", f"{manifest.weights_bytes / 1e6:.1f} MB"),
+        ("workspace", f"{manifest.workspace_bytes / 1e6:.1f} MB a call"),
+        ("verified", "no" if error is None else f"error {error:.1e} of the largest output"),
+        ("model", manifest.model_sha256 or "not from a file"),
+        ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
+    ):
+        click.echo(f"{label:12s} {text}")

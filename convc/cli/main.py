@@ -1,0 +1,70 @@
+"""The `convc` command: verbs, and how errors reach the user."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from convc.errors import ConvcError
+
+VERBS = {
+    "compile": "Compile an ONNX model to a native module and verify it.",
+    "run": "Run a module on .npy files.",
+    "verify": "Compare a module with the float64 reference of a model.",
+    "explain": "Show how each layer is computed, and what the alternatives would cost.",
+    "summary": "Print the layer table: shapes, parameters, multiply-adds, receptive fields.",
+    "check": "Say whether a model can be compiled, naming all that stands against it.",
+    "inspect": "Show what a module file says of itself.",
+    "bench": "Time a module, beside other engines if wanted.",
+}
+
+
+class _Verbs(click.Group):
+    """Loads a verb's file when it is used: `convc run` must not wait for the compiler to load."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"convc.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="convc")
+def cli() -> None:
+    """Compile convolutional networks to native modules that are verified, fast and explained.
+
+    Every error is one line on standard error and exit status 2.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    try:
+        cli.main(arguments, prog_name="convc", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except (click.ClickException, ConvcError) as error:
+        if os.environ.get("CONVC_DEBUG"):
+            raise
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"convc: error: {' '.join(text.split())}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

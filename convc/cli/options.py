@@ -1,0 +1,108 @@
+"""Options that several verbs share, and what their texts mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from convc.errors import OptionError
+from convc.types import Shape
+
+Decorator = Callable[[Any], Any]
+
+
+def threads_option(help: str) -> Decorator:
+    """`--threads N`."""
+    return click.option("--threads", type=click.IntRange(1, 256), default=None, metavar="N", help=help)
+
+
+def json_option(command: Any) -> Any:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def compile_options(command: Any) -> Any:
+    """What decides how a model is compiled."""
+    for option in reversed(
+        [
+            click.option("--target", default="host", metavar="TARGET", help="`host`, a CPU's name (`haswell`), or TRIPLE:CPU."),
+            input_shapes_option,
+            threads_option("Threads that the module runs on (default: all processors)."),
+            click.option(
+                "--algo", "algorithms", multiple=True, metavar="LAYER=LOWERING",
+                help="Compute a layer by this algorithm; may be repeated.",
+            ),
+            click.option(
+                "--max-error", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True,
+                help="Largest error that a layer's algorithm may have, relative to the layer's largest output.",
+            ),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def input_shapes_option(command: Any) -> Any:
+    """`--input-shapes NAME:1x3x224x224`, repeatable."""
+    return click.option(
+        "--input-shapes", multiple=True, metavar="NAME:1x3x224x224",
+        help="Shape of an input whose dimensions are symbolic; may be repeated. Unset, a batch is 1.",
+    )(command)  # fmt: skip
+
+
+def parse_shapes(items: Sequence[str]) -> dict[str, Shape]:
+    """`NAME:1x3x224x224` texts as a mapping. Raises OptionError."""
+    shapes = {}
+    for item in items:
+        name, separator, text = item.rpartition(":")
+        try:
+            shape = tuple(int(extent) for extent in text.split("x"))
+        except ValueError:
+            shape = ()
+        if not separator or not name or not shape or min(shape) < 1:
+            raise OptionError(f"--input-shapes '{item}' is not NAME:1x3x224x224.", hint="Extents are positive numbers.")
+        shapes[name] = shape
+    return shapes
+
+
+def parse_algorithms(items: Sequence[str]) -> dict[str, str]:
+    """`LAYER=LOWERING` texts as a mapping. Raises OptionError."""
+    found = {}
+    for item in items:
+        layer, separator, lowering = item.rpartition("=")
+        if not separator or not layer or not lowering:
+            raise OptionError(f"--algo '{item}' is not LAYER=LOWERING.", hint="For instance --algo conv1=winograd4.")
+        found[layer] = lowering
+    return found
+
+
+class Bar:
+    """Progress of a compilation, drawn on standard error where that is a terminal, else told in lines."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    def __enter__(self) -> Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def notice(self, text: str) -> None:
+        """Something the user should know."""
+        self.console.print(text, style="yellow", highlight=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1) -> Iterator[Callable[[], None]]:
+        """A stage of `total` parts."""
+        task = self.bar.add_task(name, total=total)
+        yield lambda: self.bar.advance(task)
+        self.bar.update(task, completed=total)
