@@ -1,0 +1,341 @@
+"""The FFT convolution kernel as TIR: straight-line transforms around a batched product.
+
+    for g                                          groups of tiles
+      for cb, t                                    channel blocks, tiles of the group
+        input_transform_rows     r[j, i]           real transform of each row i
+        input_transform_ends,
+        input_transform_columns  v[f]              transform of each column j
+      multiply                   m[f] += v[f] u[f]     over input channels
+      for kb, t
+        inverse_transform_ends,
+        inverse_transform_columns  q[i, j]         back along columns: only the rows that are kept
+        inverse_transform_rows     y[i]            back along rows, cropped
+        output                                     bias, epilogue, store of the pixels that exist
+
+Columns 0 and tile / 2 of a real tile's spectrum are real: these "ends" take a real transform along the
+height. Transforms run on vectors of `lanes` channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as B
+
+from convc.lowering import dft
+from convc.lowering.epilogue import finish
+from convc.lowering.fft_tiling import Tiling, as_pair
+from convc.types import Shape
+from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
+
+Expr = Any
+Buffer = Any
+
+
+@dataclass
+class _Scratch:
+    """Buffers between the stages. Lowering shrinks each to the part that is alive at one time."""
+
+    rows: Buffer
+    spectrum: Buffer
+    kept: Buffer
+    pixels: Buffer
+
+
+@dataclass
+class _Kernel:
+    """What is built, and its parameters."""
+
+    w: Workload
+    shape: ConvShape
+    tiling: Tiling
+    lanes: int
+    params: dict[int, Buffer]
+    out: Buffer
+
+    @property
+    def in_blocks(self) -> int:
+        return -(-self.shape.ic // self.lanes)
+
+    @property
+    def out_blocks(self) -> int:
+        return -(-self.shape.oc // self.lanes)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Extents of the two loops over input channels."""
+        return self.in_blocks, min(self.lanes, self.shape.ic)
+
+    def scratch(self, name: str, *shape: int) -> Buffer:
+        buffer = B.sblock_alloc_buffer([self.tiling.groups, *shape, self.lanes], "float32")
+        IRBuilder.name(name, buffer)
+        return buffer
+
+    def load(self, buffer: Buffer, *index: Expr) -> Expr:
+        """The vector of all lanes at `index`."""
+        return buffer.vload([*index, 0], f"float32x{self.lanes}")
+
+    def store(self, buffer: Buffer, value: Expr, *index: Expr) -> None:
+        """Store a vector of all lanes at `index`."""
+        B.buffer_store(buffer, value, [*index, tirx.Ramp(0, 1, self.lanes)])
+
+    def region(self, buffer: Buffer, *index: Expr) -> Any:
+        """All lanes of a part of a buffer."""
+        return buffer[(*index, slice(0, self.lanes))]
+
+    def zero(self) -> Expr:
+        return tirx.Broadcast(tirx.const(0.0, "float32"), self.lanes)
+
+    def place(self, tile: Expr) -> tuple[Expr, Expr, Expr]:
+        """Image, tile row and tile column of a tile's number."""
+        down, across = self.tiling.count
+        return tile // (down * across), tile // across % down, tile % across
+
+    def pixel(self, n: Expr, block: Expr, i: Expr) -> tuple[Expr, ...]:
+        """The index of a row of pixels in a blocked tensor; 1-D tensors have no rows."""
+        return (n, block) if len(self.shape.output) == 1 else (n, block, i)
+
+
+Where = tuple[Expr, Expr, Expr]
+"""Loops around a stage: group, tile in the group, channel block."""
+
+Read = Callable[[_Kernel, Buffer, Where, Expr], tuple[Expr, Expr]]
+"""Reads the real and imaginary part of one frequency of the product."""
+
+
+def build(w: Workload, shape: ConvShape, tiling: Tiling, lanes: int, params: dict[int, Shape]) -> Any:
+    """The unscheduled PrimFunc. `params` gives the stored shape of every input that is there, by index."""
+    with IRBuilder() as ib:
+        with B.prim_func(s_tir=True):
+            B.func_name("main")
+            buffers = {i: B.arg(f"input{i}", B.Buffer(s, w.inputs[i].dtype)) for i, s in params.items()}
+            out = B.arg("out", B.Buffer(w.outputs[0].physical, w.outputs[0].dtype))
+            k = _Kernel(w, shape, tiling, lanes, buffers, out)
+            s = _Scratch(
+                rows=k.scratch("rows", tiling.group, k.in_blocks, tiling.columns, tiling.tile[0], 2),
+                spectrum=k.scratch("spectrum", tiling.frequencies, tiling.parts, k.in_blocks, tiling.group),
+                kept=k.scratch("kept", tiling.group, k.out_blocks, tiling.out[0], tiling.columns, 2),
+                pixels=k.scratch("pixels", tiling.group, k.out_blocks, *tiling.out),
+            )
+            with B.serial(tiling.groups) as g:
+                (_depthwise if shape.depthwise else _dense)(k, s, g)
+    return ib.get().with_attr("global_symbol", "main")
+
+
+def _dense(k: _Kernel, s: _Scratch, g: Expr) -> None:
+    product = k.scratch("product", k.tiling.frequencies, k.tiling.parts, k.out_blocks, k.tiling.group)
+    with B.grid(k.in_blocks, k.tiling.group) as (cb, t):
+        _forward(k, s, (g, t, cb))
+    (_three_products if k.tiling.products == 3 else _four_products)(k, s.spectrum, product, g)
+    read = _gauss_sums if k.tiling.products == 3 else _plain_parts
+    with B.grid(k.out_blocks, k.tiling.group) as (kb, t):
+        _backward(k, s, (g, t, kb), product, read)
+
+
+def _depthwise(k: _Kernel, s: _Scratch, g: Expr) -> None:
+    with B.grid(k.in_blocks, k.tiling.group) as (cb, t):
+        _forward(k, s, (g, t, cb))
+        _backward(k, s, (g, t, cb), s.spectrum, _times_weights)
+
+
+def _forward(k: _Kernel, s: _Scratch, where: Where) -> None:
+    _rows(k, s, where)
+    for ends in (True, False):
+        _columns(k, s, where, ends=ends)
+
+
+def _backward(k: _Kernel, s: _Scratch, where: Where, source: Buffer, read: Read) -> None:
+    for ends in (True, False):
+        _inverse_columns(k, s, where, source, read, ends=ends)
+    _inverse_rows(k, s, where)
+    _output(k, s, where)
+
+
+def _rows(k: _Kernel, s: _Scratch, where: Where) -> None:
+    """rows[g, t, cb, j, i] = real transform along the width of row i of the tile."""
+    tiling, x = k.tiling, k.params[0]
+    with B.serial(tiling.tile[0]) as row, B.sblock(f"{INPUT_TRANSFORM}_rows"):
+        g, t, cb, i = B.axis.remap("SSSS", [*where, row])
+        n, down, across = k.place(tirx.min(g * tiling.group + t, tiling.tiles - 1))
+        line = k.pixel(n, cb, down * tiling.out[0] + i)
+        left = across * tiling.out[1]
+        B.reads(k.region(x, *line, slice(left, left + tiling.tile[1])))
+        B.writes(k.region(s.rows, g, t, cb, slice(0, tiling.columns), i, slice(0, 2)))
+
+        def store(position: int, value: Expr | None) -> None:
+            if value is not None:
+                k.store(s.rows, value, g, t, cb, _slot(tiling, position // 2), i, position % 2)
+
+        dft.real_forward(tiling.tile[1]).run(lambda j: k.load(x, *line, left + j), store, B.bind)
+
+
+def _slot(tiling: Tiling, j: int) -> int:
+    """Where column j is kept: the real columns first, as `Tiling.select` has them."""
+    if j in (0, tiling.columns - 1):
+        return min(j, 1)
+    return tiling.real_columns + j - 1
+
+
+def _column_range(tiling: Tiling, *, ends: bool) -> tuple[int, Callable[[Expr], tuple[Expr, Expr]], int]:
+    """How many columns; slot and first frequency of the c-th; frequencies of each."""
+    if ends:
+        height = tiling.real_height
+        return tiling.real_columns, lambda c: (c, c * height), height
+    height, before = tiling.tile[0], tiling.real_columns * tiling.real_height
+    return (
+        tiling.columns - tiling.real_columns,
+        lambda c: (c + tiling.real_columns, before + c * height),
+        height,
+    )
+
+
+def _columns(k: _Kernel, s: _Scratch, where: Where, *, ends: bool) -> None:
+    """spectrum[g, f, :, cb, t] = transform along the height; the third part is the sum that Gauss' trick wants."""
+    tiling = k.tiling
+    count, locate, height = _column_range(tiling, ends=ends)
+    if count == 0:
+        return
+    program = (dft.real_forward if ends else dft.complex_forward)(tiling.tile[0])
+    with B.serial(count) as column, B.sblock(f"{INPUT_TRANSFORM}_{'ends' if ends else 'columns'}"):
+        g, t, cb, c = B.axis.remap("SSSS", [*where, column])
+        j, first = locate(c)
+        B.reads(k.region(s.rows, g, t, cb, j, slice(0, tiling.tile[0]), slice(0, 1 if ends else 2)))
+        B.writes(k.region(s.spectrum, g, slice(first, first + height), slice(0, tiling.parts), cb, t))
+        halves: dict[int, Expr] = {}
+
+        def load(position: int) -> Expr:
+            return k.load(s.rows, g, t, cb, j, *((position, 0) if ends else (position // 2, position % 2)))
+
+        def store(position: int, value: Expr | None) -> None:
+            f, part = first + position // 2, position % 2
+            halves[position] = k.zero() if value is None else value
+            k.store(s.spectrum, halves[position], g, f, part, cb, t)
+            if tiling.products == 3 and position ^ 1 in halves:
+                k.store(s.spectrum, halves[position] + halves[position ^ 1], g, f, 2, cb, t)
+
+        program.run(load, store, B.bind)
+
+
+def _three_products(k: _Kernel, spectrum: Buffer, product: Buffer, g: Expr) -> None:
+    """product[f, p, kb, t] = sum over channels of spectrum[f, p, c, t] weights[f, p, kb, c], for each part p."""
+    tiling, u = k.tiling, k.params[1]
+    loops = (tiling.frequencies, 3, k.out_blocks, tiling.group, k.lanes, *k.channels)
+    with B.grid(*loops) as (f, p, kb, t, lane, co, ci), B.sblock(MULTIPLY):
+        g, f, p, kb, t, lane, co, ci = B.axis.remap("SSSSSSRR", [g, f, p, kb, t, lane, co, ci])
+        B.reads([spectrum[g, f, p, co, t, ci], u[f, p, kb, co * k.lanes + ci, lane]])
+        B.writes([product[g, f, p, kb, t, lane]])
+        with B.init():
+            B.buffer_store(product, tirx.const(0.0, "float32"), [g, f, p, kb, t, lane])
+        term = spectrum[g, f, p, co, t, ci] * u[f, p, kb, co * k.lanes + ci, lane]
+        B.buffer_store(product, product[g, f, p, kb, t, lane] + term, [g, f, p, kb, t, lane])
+
+
+def _four_products(k: _Kernel, spectrum: Buffer, product: Buffer, g: Expr) -> None:
+    """product[f, p, kb, t] = part p of the sum over channels of the complex spectrum[f, :, c, t] weights[f, :, kb, c]."""
+    tiling, u = k.tiling, k.params[1]
+    loops = (tiling.frequencies, k.out_blocks, tiling.group, 2, k.lanes, *k.channels, 2)
+    with B.grid(*loops) as (f, kb, t, p, lane, co, ci, q), B.sblock(MULTIPLY):
+        g, f, kb, t, p, lane, co, ci, q = B.axis.remap("SSSSSSRRR", [g, f, kb, t, p, lane, co, ci, q])
+        B.reads([spectrum[g, f, q, co, t, ci], u[f, kb, co * k.lanes + ci, 0:2, lane]])
+        B.writes([product[g, f, p, kb, t, lane]])
+        with B.init():
+            B.buffer_store(product, tirx.const(0.0, "float32"), [g, f, p, kb, t, lane])
+        weight = u[f, kb, co * k.lanes + ci, (p + q) % 2, lane]
+        signed = tirx.Select(tirx.all(p == 0, q == 1), tirx.const(-1.0, "float32") * weight, weight)
+        B.buffer_store(
+            product,
+            product[g, f, p, kb, t, lane] + spectrum[g, f, q, co, t, ci] * signed,
+            [g, f, p, kb, t, lane],
+        )
+
+
+def _plain_parts(k: _Kernel, source: Buffer, where: Where, f: Expr) -> tuple[Expr, Expr]:
+    g, t, kb = where
+    return k.load(source, g, f, 0, kb, t), k.load(source, g, f, 1, kb, t)
+
+
+def _gauss_sums(k: _Kernel, source: Buffer, where: Where, f: Expr) -> tuple[Expr, Expr]:
+    """x_r (u_i - u_r), x_i (u_r + u_i) and (x_r + x_i) u_r give the parts of x u with two additions."""
+    g, t, kb = where
+    first, second, third = (B.bind(k.load(source, g, f, p, kb, t)) for p in range(3))
+    return third - second, third + first
+
+
+def _times_weights(k: _Kernel, source: Buffer, where: Where, f: Expr) -> tuple[Expr, Expr]:
+    (re, im), (g, t, cb) = (B.bind(v) for v in _plain_parts(k, source, where, f)), where
+    u_re, u_im = (B.bind(k.load(k.params[1], cb, f, p)) for p in range(2))
+    return re * u_re - im * u_im, re * u_im + im * u_re
+
+
+def _inverse_columns(
+    k: _Kernel, s: _Scratch, where: Where, source: Buffer, read: Read, *, ends: bool
+) -> None:
+    """kept[g, t, kb, i, j] = inverse transform along the height, of the rows i that the output keeps."""
+    tiling = k.tiling
+    count, locate, height = _column_range(tiling, ends=ends)
+    if count == 0:
+        return
+    program = (dft.real_backward if ends else dft.complex_backward)(tiling.tile[0], tiling.out[0])
+    with B.serial(count) as column, B.sblock(f"{INVERSE_TRANSFORM}_{'ends' if ends else 'columns'}"):
+        g, t, kb, c = B.axis.remap("SSSS", [*where, column])
+        j, first = locate(c)
+        reads = k.region(source, g, slice(first, first + height), slice(0, tiling.parts), kb, t)
+        B.reads(
+            reads,
+            *(
+                [k.region(k.params[1], kb, slice(first, first + height), slice(0, 2))]
+                if k.shape.depthwise
+                else []
+            ),
+        )
+        B.writes(k.region(s.kept, g, t, kb, slice(0, tiling.out[0]), j, slice(0, 2)))
+        values: dict[int, tuple[Expr, Expr]] = {}
+
+        def load(position: int) -> Expr:
+            if position // 2 not in values:
+                values[position // 2] = read(k, source, (g, t, kb), first + position // 2)
+            return values[position // 2][position % 2]
+
+        def store(position: int, value: Expr | None) -> None:
+            k.store(
+                s.kept, value, g, t, kb, *((position, j, 0) if ends else (position // 2, j, position % 2))
+            )
+
+        program.run(load, store, B.bind)
+
+
+def _inverse_rows(k: _Kernel, s: _Scratch, where: Where) -> None:
+    """pixels[g, t, kb, i] = inverse transform along the width, cropped."""
+    tiling = k.tiling
+    with B.serial(tiling.out[0]) as row, B.sblock(f"{INVERSE_TRANSFORM}_rows"):
+        g, t, kb, i = B.axis.remap("SSSS", [*where, row])
+        B.reads(k.region(s.kept, g, t, kb, i, slice(0, tiling.columns), slice(0, 2)))
+        B.writes(k.region(s.pixels, g, t, kb, i, slice(0, tiling.out[1])))
+        dft.real_backward(tiling.tile[1], tiling.out[1]).run(
+            lambda position: k.load(s.kept, g, t, kb, i, _slot(tiling, position // 2), position % 2),
+            lambda j, value: k.store(s.pixels, value, g, t, kb, i, j),
+            B.bind,
+        )
+
+
+def _output(k: _Kernel, s: _Scratch, where: Where) -> None:
+    """out[n, kb, oh, ow] = epilogue(pixels + bias), where the pixel exists."""
+    tiling = k.tiling
+    height, width = as_pair(k.shape.output)
+    with B.grid(*tiling.out, k.lanes) as (i, j, lane), B.sblock(OUTPUT):
+        g, t, kb, i, j, lane = B.axis.remap("SSSSSS", [*where, i, j, lane])
+        tile = g * tiling.group + t
+        n, down, across = k.place(tile)
+        oh, ow = down * tiling.out[0] + i, across * tiling.out[1] + j
+        index = [*k.pixel(n, kb, oh), ow, lane]
+        value = s.pixels[g, t, kb, i, j, lane]
+        if 2 in k.params and k.w.arity > 2:
+            value = value + k.params[2][kb, lane]
+        operands = {i: lambda *at, b=b: b[at] for i, b in k.params.items() if i >= k.w.arity}
+        # a condition in the body, because a block's own predicate must be affine
+        with B.If(tirx.all(tile < tiling.tiles, oh < height, ow < width)), B.Then():
+            B.buffer_store(k.out, finish(value, k.w, operands, index), index)
