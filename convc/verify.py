@@ -46,9 +46,11 @@ def relative_error(found: Array, expected: Array) -> float:
     difference = np.where(same, 0.0, np.abs(found - expected))
     if not np.isfinite(difference).all():
         return float("inf")
-    scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
     worst = float(difference.max())
-    return worst if worst == 0.0 else worst / scale if scale else float("inf")
+    if worst == 0.0:
+        return 0.0
+    return worst / scale if scale else float("inf")
 
 
 def verify_compilation(compilation: Compilation, module: Module) -> dict[str, Any]:
