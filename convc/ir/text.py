@@ -185,8 +185,8 @@ class _Scanner:
         return found[1] if found[1] is not None else str(json.loads(found[2]))
 
     def type(self) -> TensorType:
-        found = self.match(r"(\w+)\[((?:\d+(?:,\s*\d+)*)?)\](?:\{c(\d+)\})?")
-        if not found or found[1] not in DTYPES:
+        found = self.match(rf"({'|'.join(DTYPES)})\[((?:\d+(?:,\s*\d+)*)?)\](?:\{{c(\d+)\}})?")
+        if not found:
             raise self.error("a type such as float32[1,3,8,8] expected")
         shape = tuple(int(d) for d in found[2].split(",") if d)
         return TensorType(shape, found[1], Layout(int(found[3])) if found[3] else PLAIN)
@@ -278,9 +278,8 @@ class _Parser:
             types = opdef(op).infer(attrs, [None if v is None else v.type for v in inputs[:arity]])
             written = [(t.shape, t.dtype) for _, t in declared]
             if written != [(t.shape, t.dtype) for t in types]:
-                raise scan.error(
-                    f"'{node_name}' has the types {', '.join(map(str, types))} by the rule of {op}"
-                )
+                made = ", ".join(map(str, types))
+                raise scan.error(f"by the rule of {op}, '{node_name}' makes {made}")
             node = self.graph.add(
                 op,
                 inputs,
