@@ -10,7 +10,7 @@ import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, Cost, OpDef, register
-from convc.ops.common import array, broadcast_shapes, must_be, required, same_dtype
+from convc.ops.common import array, broadcast_shapes, must_be, must_broadcast_to, required, same_dtype
 from convc.types import Array, TensorType
 
 
@@ -98,8 +98,7 @@ class PRelu(OpDef[Attrs]):
         x, slope = required(inputs, 0, "x"), required(inputs, 1, "slope")
         same_dtype("Input and slope", x, slope)
         must_be("number", x)
-        if broadcast_shapes(x.shape, slope.shape) != x.shape:
-            raise TypeRuleError(f"The slope {slope.shape} does not broadcast to the input {x.shape}.")
+        must_broadcast_to(x.shape, "The slope", slope.shape)
         return (TensorType(x.shape, x.dtype),)
 
     def reference(self, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:

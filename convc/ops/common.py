@@ -48,6 +48,13 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
+def must_broadcast_to(target: Shape, what: str, shape: Shape) -> None:
+    """Check that `shape` broadcasts to `target` and not beyond. Raises TypeRuleError that quotes both."""
+    extents = zip(reversed(shape), reversed(target), strict=False)
+    if len(shape) > len(target) or any(e not in (1, t) for e, t in extents):
+        raise TypeRuleError(f"{what} of shape {shape} does not broadcast to {target}.")
+
+
 def required(inputs: Sequence[TensorType | None], index: int, what: str) -> TensorType:
     """Input `index`, which must be there. Raises TypeRuleError otherwise."""
     found = inputs[index] if index < len(inputs) else None
@@ -90,7 +97,7 @@ def positive_axis(axis: int, rank: int) -> int:
 def per_axis(entries: Sequence[object], rank: int, what: str) -> None:
     """Check that there is one entry for each of `rank` axes. Raises TypeRuleError."""
     if len(entries) != rank:
-        raise TypeRuleError(f"{what} {tuple(entries)} has {len(entries)} entries for {rank} axes.")
+        raise TypeRuleError(f"{what} {tuple(entries)} has {len(entries)} entries; {rank} axes need one each.")
 
 
 def array(inputs: Sequence[Array | None], index: int) -> Array:

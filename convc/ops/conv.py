@@ -11,7 +11,7 @@ import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, Cost, OpDef, Window, register
-from convc.ops.common import Pads, must_be, per_channel, required, same_dtype, window_output
+from convc.ops.common import Pads, must_be, per_axis, per_channel, required, same_dtype, window_output
 from convc.types import Array, Shape, TensorType
 
 PATCH_ELEMENTS = 1 << 23
@@ -45,11 +45,7 @@ def _check_common(attrs: ConvAttrs, x: TensorType, w: TensorType) -> int:
             f"Input {x.shape} and weights {w.shape} must both have rank 3 or more, batch and channels first."
         )
     for name in ("strides", "dilations", "pads"):
-        entries = getattr(attrs, name)
-        if len(entries) != spatial:
-            raise TypeRuleError(
-                f"{name} {entries} has {len(entries)} entries for {spatial} spatial axes of {x.shape}."
-            )
+        per_axis(getattr(attrs, name), spatial, name)
     if min((*attrs.strides, *attrs.dilations, attrs.groups)) < 1:
         raise TypeRuleError(
             f"strides {attrs.strides}, dilations {attrs.dilations}, groups {attrs.groups} must be positive."
@@ -157,13 +153,13 @@ class ConvTranspose(OpDef[ConvTransposeAttrs]):
             )
         channels = w.shape[1] * attrs.groups
         _check_bias(inputs[2] if len(inputs) > 2 else None, channels)
+        extra = attrs.output_pads or (0,) * spatial
+        per_axis(extra, spatial, "output_pads")
         out = []
         for axis in range(spatial):
             size, kernel, stride = x.shape[2 + axis], w.shape[2 + axis], attrs.strides[axis]
-            extra = attrs.output_pads[axis] if attrs.output_pads else 0
-            extent = (
-                stride * (size - 1) + attrs.dilations[axis] * (kernel - 1) + 1 + extra - sum(attrs.pads[axis])
-            )
+            full = stride * (size - 1) + attrs.dilations[axis] * (kernel - 1) + 1
+            extent = full + extra[axis] - sum(attrs.pads[axis])
             if extent < 1:
                 raise TypeRuleError(
                     f"pads {attrs.pads[axis]} leave nothing of spatial axis {axis} of {x.shape}."

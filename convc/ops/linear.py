@@ -9,7 +9,7 @@ import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, Cost, OpDef, register
-from convc.ops.common import array, broadcast_shapes, must_be, required, same_dtype
+from convc.ops.common import array, broadcast_shapes, must_be, must_broadcast_to, required, same_dtype
 from convc.types import Array, TensorType
 
 
@@ -45,8 +45,8 @@ class Gemm(OpDef[GemmAttrs]):
                 f"The inner extents of {a.shape} and {b.shape} are {k} and {k_of_b} "
                 f"(trans_a={attrs.trans_a}, trans_b={attrs.trans_b}); they must be equal."
             )
-        if c is not None and broadcast_shapes((m, n), c.shape) != (m, n):
-            raise TypeRuleError(f"c {c.shape} does not broadcast to the product {(m, n)}.")
+        if c is not None:
+            must_broadcast_to((m, n), "c", c.shape)
         return (TensorType((m, n), a.dtype),)
 
     def reference(self, attrs: GemmAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:

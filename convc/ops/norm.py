@@ -11,8 +11,8 @@ from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, Cost, OpDef, register
 from convc.ops.common import (
     array,
-    broadcast_shapes,
     must_be,
+    must_broadcast_to,
     per_channel,
     positive_axis,
     required,
@@ -170,10 +170,7 @@ class LayerNorm(OpDef[LayerNormAttrs]):
                 continue
             found = required([kind], 0, name)
             same_dtype(f"Input and {name}", x, found)
-            if broadcast_shapes(normalised, found.shape) != normalised:
-                raise TypeRuleError(
-                    f"{name} {found.shape} does not broadcast to the normalised axes {normalised}."
-                )
+            must_broadcast_to(normalised, name, found.shape)
         return (TensorType(x.shape, x.dtype),)
 
     def reference(self, attrs: LayerNormAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
