@@ -17,7 +17,14 @@ _Kind = onnx.AttributeProto
 
 
 class Refusal(UnsupportedError):
-    """A node asks for something that convc has no code for. Collected, so that all are reported at once."""
+    """A node asks for something that convc has no code for. Collected, so that all are reported at once.
+
+    `wanted` names the values that are computed at run time but needed when the model is compiled.
+    """
+
+    def __init__(self, reason: str, wanted: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.wanted = tuple(wanted)
 
 
 class Call:
@@ -81,7 +88,9 @@ class Call:
             return None
         array = self.graph.constant(value)
         if array is None:
-            self.refuse(f"input {index} ({what}) '{value.name}' is computed at run time, not constant")
+            raise Refusal(
+                f"input {index} ({what}) '{value.name}' is computed at run time, not constant", [value.name]
+            )
         return array
 
     def constant_ints(self, index: int, what: str) -> tuple[int, ...] | None:

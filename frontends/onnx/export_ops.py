@@ -123,7 +123,7 @@ def convolution(op: Operator) -> None:
 @exports("max_pool", "average_pool", "lp_pool")
 def pool(op: Operator) -> None:
     """MaxPool, AveragePool or LpPool."""
-    extra = {}
+    extra: dict[str, Any] = {}
     if hasattr(op.attrs, "count_include_pad"):
         extra["count_include_pad"] = int(op.attrs.count_include_pad)
     if hasattr(op.attrs, "p"):

@@ -33,7 +33,7 @@ def external_array(
     if not needed:
         return np.zeros(shape, dtype)
     mapped = np.memmap(path, np.uint8, "r", start, (needed,)).view(np.ndarray)
-    array = mapped.view(dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+    array: Array = mapped.view(dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
     return array if array.flags.aligned else array.copy()
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from convc.errors import ModelError, UnsupportedError
 from convc.frontends.onnx.tensors import tensor_array
 from convc.types import Array
 
-ModelSource = str | os.PathLike[str] | onnx.ModelProto
+ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
 
 
 @dataclass(frozen=True)

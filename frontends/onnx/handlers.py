@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+import onnx
+
 from convc.ir import Value
 from convc.types import Array
 
 if TYPE_CHECKING:
     from convc.frontends.onnx.call import Call
 
-Result: TypeAlias = "Value | Array | Sequence[Value]"
+Result: TypeAlias = "Array | Sequence[Value]"
 Handler: TypeAlias = "Callable[[Call], Result]"
 
-OLDEST, NEWEST = 7, 25
+OLDEST, NEWEST = 7, 28
 """The range of opsets whose semantics the handlers follow."""
 
 _HANDLERS: dict[str, list[tuple[int, Handler]]] = {}
@@ -39,6 +41,21 @@ def find(op_type: str, opset: int) -> Handler | None:
     """The handler for an operator of the default domain at an opset, or None when there is none."""
     fitting = [handler for since, handler in _HANDLERS.get(op_type, ()) if since <= opset]
     return fitting[-1] if fitting else None
+
+
+def known_opset(op_type: str, opset: int) -> int | None:
+    """The opset whose semantics an operator has at `opset`, or None when no handler follows them.
+
+    Outside OLDEST to NEWEST an operator is as good as inside where its definition has not changed on the way.
+    """
+    nearest = min(max(opset, OLDEST), NEWEST)
+    if nearest == opset:
+        return opset
+    try:
+        versions = {onnx.defs.get_schema(op_type, version).since_version for version in (opset, nearest)}
+    except onnx.defs.SchemaError:
+        return None
+    return nearest if len(versions) == 1 else None
 
 
 def supported() -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from convc.errors import ConvcError, ModelError, UnsupportedError
 from convc.frontends.onnx import functions
 from convc.frontends.onnx.call import Call, Refusal
 from convc.frontends.onnx.files import Model, ModelSource, load
-from convc.frontends.onnx.handlers import NEWEST, OLDEST, find
+from convc.frontends.onnx.handlers import NEWEST, OLDEST, find, known_opset
 from convc.frontends.onnx.inputs import input_types
 from convc.frontends.onnx.placeholders import placeholder_types
 from convc.ir import Graph, Value
+from convc.types import DTYPES, Array
 
 DOMAINS = ("", "ai.onnx")
 """The names of ONNX's own set of operators."""
@@ -30,6 +31,8 @@ class Findings:
     supported: Counter[str] = field(default_factory=Counter)
     refused: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """For (operator and opset, reason) the names of the nodes."""
+    wanted: set[str] = field(default_factory=set)
+    """Values computed at run time that operators need when the model is compiled."""
 
     def lines(self) -> list[str]:
         """One line for each thing that convc cannot compile."""
@@ -47,16 +50,18 @@ def read(
     source: ModelSource,
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    constants: Mapping[str, Array] | None = None,
     notice: Callable[[str], None] = _warn,
 ) -> Graph:
     """Import a model from a path or a ModelProto.
 
-    `input_shapes` gives extents to open dimensions by input name; `notice` is told of those that are taken
-    as 1 without being asked, and of shapes that the model states wrongly. Raises ModelError for a file that
-    is broken, UnsupportedError that names every node without code at once, OptionError for wrong
-    `input_shapes`, and TypeRuleError for nodes whose inputs do not fit.
+    `input_shapes` gives extents to open dimensions by input name; `constants` are inputs that are built in,
+    and so no longer inputs; `notice` is told of dimensions that are taken as 1 without being asked, and of
+    shapes that the model states wrongly. Raises ModelError for a file that is broken, UnsupportedError that
+    names every node without code at once, OptionError for wrong `input_shapes`, and TypeRuleError for nodes
+    whose inputs do not fit.
     """
-    importer = Importer(load(source), input_shapes or {}, notice)
+    importer = Importer(load(source), input_shapes or {}, constants or {}, notice)
     graph = importer.run()
     if importer.findings.refused:
         raise UnsupportedError(
@@ -67,9 +72,14 @@ def read(
     return graph
 
 
-def check(source: ModelSource, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> Findings:
+def check(
+    source: ModelSource,
+    *,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    constants: Mapping[str, Array] | None = None,
+) -> Findings:
     """What `read` would find unsupported, without raising; other faults raise as there."""
-    importer = Importer(load(source), input_shapes or {}, lambda message: None)
+    importer = Importer(load(source), input_shapes or {}, constants or {}, lambda message: None)
     importer.run()
     return importer.findings
 
@@ -78,9 +88,17 @@ class Importer:
     """The state of one import: the graph under construction and the IR value of each ONNX name."""
 
     def __init__(
-        self, model: Model, input_shapes: Mapping[str, tuple[int, ...]], notice: Callable[[str], None]
+        self,
+        model: Model,
+        input_shapes: Mapping[str, tuple[int, ...]],
+        constants: Mapping[str, Array],
+        notice: Callable[[str], None],
     ) -> None:
         self.model = model
+        self.weights = {**model.weights, **constants}
+        for name, array in constants.items():
+            if str(array.dtype) not in DTYPES:
+                raise UnsupportedError(f"Input '{name}' of '{model.name}' has data type {array.dtype}.")
         self.notice = notice
         self.findings = Findings()
         self.opset = _opset(model)
@@ -88,8 +106,9 @@ class Importer:
         self.graph = Graph(self.proto.graph.name or "graph")
         self.values: dict[str, Value] = {}
         self.guessed: dict[str, Value] | None = None
-        infos = [info for info in self.proto.graph.input if info.name not in model.weights]
-        self.types = input_types(infos, input_shapes, notice)
+        infos = [info for info in self.proto.graph.input if info.name not in self.weights]
+        given = {name: shape for name, shape in input_shapes.items() if name not in constants}
+        self.types = input_types(infos, given, notice)
         if len(self.types) < len(infos):
             raise ModelError(f"Two inputs of '{model.name}' have the same name.")
 
@@ -97,7 +116,7 @@ class Importer:
         """Import inputs, weights, nodes and outputs, in this order."""
         for name, kind in self.types.items():
             self.values[name] = self.graph.add_input(name, kind)
-        for name, array in self.model.weights.items():
+        for name, array in self.weights.items():
             self.values[name] = self.graph.add_constant(name, array)
         nodes = self.proto.graph.node
         read_names = {name for node in nodes for name in node.input}
@@ -123,18 +142,25 @@ class Importer:
         for output in node.output:
             if output in self.values:
                 raise ModelError(f"{what} makes '{output}', which exists already.")
-        handler = find(node.op_type, self.opset) if node.domain in DOMAINS else None
-        if handler is None:
-            domain = "" if node.domain in DOMAINS else f" of domain '{node.domain}'"
-            self._refuse(node, name, f"convc has no code for this operator{domain}")
+        handler = None
+        opset = known_opset(node.op_type, self.opset) if node.domain in DOMAINS else None
+        if opset is None:
+            reason = f"an operator of domain '{node.domain}'"
+            if node.domain in DOMAINS:
+                reason = f"its definition is another than in opsets {OLDEST} to {NEWEST}"
+        else:
+            handler, reason = find(node.op_type, opset), "convc has no code for this operator"
+        if handler is None or opset is None:
+            self._refuse(node, name, reason)
             return
         inputs = [self._operand(what, i, makers) if i else None for i in node.input]
         _check_schema(node, what, self.proto)
         used = frozenset(i for i, output in enumerate(node.output) if output and output in read_names)
         try:
-            result = handler(Call(self.graph, node, name, self.opset, inputs, used))
+            result = handler(Call(self.graph, node, name, opset, inputs, used))
         except Refusal as refusal:
             self._refuse(node, name, refusal.message)
+            self.findings.wanted.update(refusal.wanted)
             return
         if isinstance(result, np.ndarray):
             result = [self.graph.add_constant(node.output[0], result)]
@@ -196,15 +222,9 @@ class Importer:
 
 
 def _opset(model: Model) -> int:
-    """The version of ONNX's operators in the model. Raises UnsupportedError when it is out of range."""
+    """The version of ONNX's operators that the model uses."""
     versions = [entry.version for entry in model.proto.opset_import if entry.domain in DOMAINS]
-    version = max(versions, default=0)
-    if version and not OLDEST <= version <= NEWEST:
-        raise UnsupportedError(
-            f"'{model.name}' uses opset {version}; convc reads {OLDEST} to {NEWEST}.",
-            hint="Convert it with onnx.version_converter.convert_version.",
-        )
-    return version or NEWEST
+    return max(versions, default=NEWEST)
 
 
 def unique_names(nodes: Sequence[onnx.NodeProto]) -> list[str]:

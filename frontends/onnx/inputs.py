@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import onnx
 
@@ -10,7 +11,7 @@ from convc.errors import ModelError, OptionError, UnsupportedError
 from convc.frontends.onnx.tensors import dtype_name, type_text
 from convc.types import Shape, TensorType
 
-Extent = int | str
+Extent: TypeAlias = "int | str"
 """A number, or the symbol of an open dimension (empty where it has none)."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.ir import Value
@@ -83,4 +85,6 @@ def lp_norm(call: Call) -> Result:
     if p not in (1, 2):
         call.malformed(f"attribute p = {p} is neither 1 nor 2.")
     attrs = ReduceAttrs((call.axis(call.integer("axis", -1), x.type.rank),))
-    return call.emit("div", [x, call.part(f"reduce_l{p}", [x], attrs)])
+    norm = call.part(f"reduce_l{p}", [x], attrs)
+    least = call.scalar(float(np.finfo(x.type.dtype).tiny), x)  # zeros stay zeros: they are not 0 / 0
+    return call.emit("div", [x, call.part("max", [norm, least])])

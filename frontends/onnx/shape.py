@@ -220,16 +220,11 @@ def gather(call: Call) -> Result:
     return call.emit("gather", [call.input(0), call.input(1)], GatherAttrs(axis))
 
 
-@onnx_op("DepthToSpace")
-def depth_to_space(call: Call) -> Result:
-    """Channels spread over blocks of pixels."""
+@onnx_op("DepthToSpace", "SpaceToDepth")
+def depth_space(call: Call) -> Result:
+    """Channels spread over blocks of pixels, or the reverse."""
     mode = call.text("mode", "DCR")
     if mode not in ("DCR", "CRD"):
         call.malformed(f"attribute mode = '{mode}' is neither DCR nor CRD.")
-    return call.emit("depth_to_space", [call.input(0)], DepthSpaceAttrs(call.integer("blocksize"), mode))
-
-
-@onnx_op("SpaceToDepth")
-def space_to_depth(call: Call) -> Result:
-    """Blocks of pixels gathered into channels."""
-    return call.emit("space_to_depth", [call.input(0)], DepthSpaceAttrs(call.integer("blocksize")))
+    op = "depth_to_space" if call.proto.op_type == "DepthToSpace" else "space_to_depth"
+    return call.emit(op, [call.input(0)], DepthSpaceAttrs(call.integer("blocksize"), mode))

@@ -31,7 +31,7 @@ def dtype_name(number: int) -> str | None:
 
 def onnx_dtype(dtype: str) -> int:
     """The number of ONNX's TensorProto.DataType for a dtype."""
-    return next(number for number, name in _NAMES.items() if name == dtype)
+    return next(int(number) for number, name in _NAMES.items() if name == dtype)
 
 
 def type_text(number: int) -> str:
@@ -68,4 +68,5 @@ def tensor_array(tensor: onnx.TensorProto, what: str, folder: str | None = None)
     found = len(getattr(tensor, _FIELDS.get(dtype, "int32_data")))
     if found != math.prod(shape):
         raise ModelError(f"{what} has {found} elements; {dtype}{list(shape)} needs {math.prod(shape)}.")
-    return numpy_helper.to_array(tensor)
+    array: Array = numpy_helper.to_array(tensor)
+    return array
