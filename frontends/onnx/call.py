@@ -183,9 +183,12 @@ class Call:
 
     # ---- results
 
-    def emit(self, op: str, inputs: Sequence[Value | None], attrs: Attrs | None = None) -> Sequence[Value]:
-        """Build the node whose outputs are this ONNX node's, under their ONNX names."""
-        return self._build(op, inputs, attrs, [name for name in self.proto.output if name])
+    def emit(
+        self, op: str, inputs: Sequence[Value | None], attrs: Attrs | None = None, *, count: int = 1
+    ) -> Sequence[Value]:
+        """Build the node whose `count` outputs are the ONNX node's first ones, under their ONNX names."""
+        names = list(self.proto.output[:count])
+        return self._build(op, inputs, attrs, [name or f"{self.name}:{i}" for i, name in enumerate(names)])
 
     def part(self, op: str, inputs: Sequence[Value | None], attrs: Attrs | None = None) -> Value:
         """Build a node for an intermediate value, where one ONNX operator takes several of the IR's."""

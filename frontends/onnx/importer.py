@@ -164,9 +164,7 @@ class Importer:
             return
         if isinstance(result, np.ndarray):
             result = [self.graph.add_constant(node.output[0], result)]
-        self.values.update(
-            (out, value) for out, value in zip(filter(None, node.output), result, strict=False)
-        )
+        self.values.update((o, value) for o, value in zip(node.output, result, strict=False) if o)
         self.findings.supported[node.op_type] += 1
 
     def _operand(self, what: str, name: str, makers: Mapping[str, str]) -> Value:

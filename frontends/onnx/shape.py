@@ -131,7 +131,7 @@ def split(call: Call) -> Result:
             call.malformed(f"axis {axis} of the input {shape} does not divide into {count} equal pieces.")
     if len(sizes) != count:
         call.malformed(f"split {list(sizes)} has {len(sizes)} entries for {count} outputs.")
-    return call.emit("split", [call.input(0)], SplitAttrs(axis, sizes))
+    return call.emit("split", [call.input(0)], SplitAttrs(axis, sizes), count=count)
 
 
 def _clamped(start: int, stop: int, step: int, extent: int) -> tuple[int, int]:
