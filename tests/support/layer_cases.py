@@ -184,7 +184,11 @@ RESIZE = [
     resize("linear-1d", (3, 3, 7), (3, 3, 12), mode="linear"),
     resize("linear-3d", (1, 2, 3, 4, 3), (1, 2, 5, 4, 7), mode="linear"),
     resize("linear-one-pixel", (1, 3, 4, 4), (1, 3, 1, 1), mode="linear", coordinates="pytorch_half_pixel"),
-    resize("linear-scales", (1, 1, 2, 4), (1, 1, 1, 2), scales=(1.0, 1.0, 0.6, 0.6), mode="linear"),
+    *(
+        resize(f"linear-scales-{coordinates}", (1, 1, 2, 4), (1, 1, 1, 2), scales=(1.0, 1.0, 0.6, 0.6),
+               mode="linear", coordinates=coordinates)
+        for coordinates in ("half_pixel", "half_pixel_symmetric", "asymmetric")
+    ),
     resize("linear-antialias", *DOWN, mode="linear", antialias=True),
     resize("cubic-antialias", *DOWN, mode="cubic", antialias=True),
     resize("cubic-exclude-outside", *UP, mode="cubic", cubic_coeff=-0.5, exclude_outside=True),

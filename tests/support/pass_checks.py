@@ -30,12 +30,14 @@ def text_of(graph: Graph) -> str:
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """Normal numbers, or integers from 0 to 3, for each input."""
+    """Normal numbers, or integers from 0 to 3, for each input, in its dtype."""
     rng = np.random.default_rng(seed)
-    return {
-        v.name: rng.standard_normal(v.type.shape) if v.type.is_float else rng.integers(0, 4, v.type.shape)
-        for v in graph.inputs
-    }
+    inputs = {}
+    for value in graph.inputs:
+        shape, kind = value.type.shape, value.type
+        array = rng.standard_normal(shape) if kind.is_float else rng.integers(0, 4, shape)
+        inputs[value.name] = array.astype(kind.dtype)
+    return inputs
 
 
 def rounding_bound(graph: Graph, inputs: dict[str, Array], eps: float) -> float:
