@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import convc.codegen.pipeline  # noqa: F401  (TVM must be imported this way first)
+import convc.codegen.pipeline
 import convc.ops  # noqa: F401  (fills the registry of operators)
 from convc import memory
 from convc.codegen.cache import ObjectCache
@@ -24,15 +23,13 @@ from convc.ir.clone import clone
 from convc.layout import LayoutAssignment
 from convc.passes.pipeline import run_pipeline
 from convc.program import Program, Run
+from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
 from convc.runtime.module import Module
 from convc.select import DEFAULT_MAX_ERROR, Choice, Selector
 from convc.target import Target
 from convc.types import Shape, TensorType
 from convc.workload import ConvShape, Workload
-
-Notice = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Options:
@@ -57,18 +54,6 @@ class Compilation:
     choices: dict[Node, Choice]
     program: Program
     model_sha256: str = ""
-
-
-class Progress:
-    """Told of each stage; the command line draws it, the default is silent."""
-
-    def notice(self, text: str) -> None:
-        """Something the user should know."""
-
-    @contextmanager
-    def stage(self, name: str, total: int = 1) -> Iterator[Callable[[], None]]:
-        """A stage of `total` parts; the callable reports one part as done."""
-        yield lambda: None
 
 
 def compile(
@@ -113,7 +98,11 @@ def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
     target = resolve(options.target, options.threads)
     with progress.stage("import"):
-        source = model if isinstance(model, Graph) else read(model, input_shapes=options.input_shapes, notice=progress.notice)
+        source = (
+            model
+            if isinstance(model, Graph)
+            else read(model, input_shapes=options.input_shapes, notice=progress.notice)
+        )
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
     with progress.stage("optimise"):
         graph = clone(source)
@@ -138,7 +127,12 @@ def lower(
 
 
 def build(
-    compilation: Compilation, path: Path, progress: Progress, *, verify: bool = True, cache: Path | None = None
+    compilation: Compilation,
+    path: Path,
+    progress: Progress,
+    *,
+    verify: bool = True,
+    cache: Path | None = None,
 ) -> Module:
     """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
     target, program = compilation.target, compilation.program
@@ -182,17 +176,24 @@ def describe(compilation: Compilation) -> Manifest:
         name=graph.name,
         inputs=tuple(TensorInfo(v.name, v.type.shape, v.type.dtype) for v in graph.inputs),
         outputs=tuple(
-            TensorInfo(n, v.type.shape, v.type.dtype) for n, v in zip(graph.output_names, graph.outputs, strict=True)
+            TensorInfo(n, v.type.shape, v.type.dtype)
+            for n, v in zip(graph.output_names, graph.outputs, strict=True)
         ),
         plan=layer_plans(compilation),
-        steps=tuple(step.node.name if isinstance(step, Run) else f"{step.node.name} (clear border)" for step in compilation.program.steps),
+        steps=tuple(
+            step.node.name if isinstance(step, Run) else f"{step.node.name} (clear border)"
+            for step in compilation.program.steps
+        ),
         target=asdict(target),
         threads=target.threads,
         workspace_bytes=compilation.program.workspace_bytes,
         weights_bytes=compilation.program.weights_bytes,
         model_sha256=compilation.model_sha256,
         versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},
-        options={"algorithms": dict(compilation.options.algorithms), "max_error": compilation.options.max_error},
+        options={
+            "algorithms": dict(compilation.options.algorithms),
+            "max_error": compilation.options.max_error,
+        },
     )
 
 
@@ -225,5 +226,8 @@ def _is_path(model: Any) -> bool:
 
 
 def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

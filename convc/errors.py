@@ -1,4 +1,4 @@
-"""Every error that convc raises on purpose. Each says where, what was found, what was expected, what to do."""
+"""The errors that convc raises: each says where, what was found, what was expected and what to do."""
 
 
 class ConvcError(Exception):

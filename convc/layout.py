@@ -38,7 +38,7 @@ class LayoutAssignment:
         return self.choices
 
     def _expand_operands(self, node: Node) -> None:
-        """Give computed operands that vary over channels the rank of the output, so that they can be blocked."""
+        """Give operands that vary over channels the rank of the output, so that they can be blocked."""
         rank = node.output.type.rank
         elementwise_from = node.arity if not _is_elementwise(node) else 0
         for index in range(elementwise_from, len(node.inputs)):
@@ -75,7 +75,9 @@ class LayoutAssignment:
         if value.type.layout == layout and (value, layout) not in self._converted:
             return value
         if (value, layout) not in self._converted:
-            self._converted[value, layout] = self._insert("relayout", value, None, reader, layout=layout).output
+            self._converted[value, layout] = self._insert(
+                "relayout", value, None, reader, layout=layout
+            ).output
         return self._converted[value, layout]
 
     def _insert(

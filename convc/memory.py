@@ -55,7 +55,9 @@ class _Planner:
     program: Program = field(default_factory=Program)
     roots: list[Root] = field(default_factory=list)
     _packed: dict[tuple[Value, object, int], Location] = field(default_factory=dict)
-    _pending: list[tuple[Node, Choice, list[tuple[Region | Location, Shape, Halo]]]] = field(default_factory=list)
+    _pending: list[tuple[Node, Choice, list[tuple[Region | Location, Shape, Halo]]]] = field(
+        default_factory=list
+    )
 
     def emit(self, node: Node) -> None:
         """Append the steps of a node: none where its result already lies in place."""
@@ -63,7 +65,9 @@ class _Planner:
         if starts:
             for value, start in zip(node.inputs, starts, strict=True):
                 assert value is not None
-                self._copy(node, value, value.type, slice_region(self.regions[node.output], node, value, start))
+                self._copy(
+                    node, value, value.type, slice_region(self.regions[node.output], node, value, start)
+                )
             return
         source = node.inputs[0] if node.inputs else None
         if is_reinterpretation(node) and source is not None and source in self.regions:
@@ -76,7 +80,9 @@ class _Planner:
             for value, start in zip(node.outputs, starts, strict=True):
                 piece = slice_region(whole, node, value, start)
                 if piece != self.regions[value]:
-                    self._run(node, self.copy(value.type), [(piece, value.type.physical, ()), self._plain(value)])
+                    self._run(
+                        node, self.copy(value.type), [(piece, value.type.physical, ()), self._plain(value)]
+                    )
             return
         self._run_node(node)
 
@@ -86,7 +92,9 @@ class _Planner:
         choice = self.copy(kind)
         data = self.graph.constant(value)
         source: Region | Location
-        source = self.regions[value] if data is None else self._constant(value, choice, 0, kind.layout.pack(data))
+        source = (
+            self.regions[value] if data is None else self._constant(value, choice, 0, kind.layout.pack(data))
+        )
         self._run(node, choice, [(source, kind.physical, ()), (into, kind.physical, ())])
 
     def _plain(self, value: Value) -> tuple[Region, Shape, Halo]:

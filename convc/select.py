@@ -67,8 +67,7 @@ class Selector:
         if chosen is None:
             raise OptionError(
                 f"No lowering computes '{node.name}' within --max-error {self.max_error:g}.",
-                hint="The least error found is "
-                + f"{min((c.error for c in table if c.error is not None), default=float('nan')):.1e}; allow that much.",
+                hint=f"The least error found is {min(c.error for c in table if c.error is not None):.1e}.",
             )
         lowering, stored = priced[chosen][:2]
         return Choice(lowering, stored, tuple(table))
@@ -121,7 +120,11 @@ class Selector:
         for lowering, stored, candidate in priced:
             if lowering.name == wanted:
                 if candidate.rejected is not None:
-                    raise OptionError(f"--algo: '{wanted}' cannot compute '{node.name}': {candidate.rejected}.")
+                    raise OptionError(
+                        f"--algo: '{wanted}' cannot compute '{node.name}': {candidate.rejected}."
+                    )
                 return Choice(lowering, stored, table)
         names = ", ".join(c.lowering for c in table)
-        raise OptionError(f"--algo: layer '{node.name}' ({node.op}) has no lowering '{wanted}'.", hint=f"It has: {names}.")
+        raise OptionError(
+            f"--algo: layer '{node.name}' ({node.op}) has no lowering '{wanted}'.", hint=f"It has: {names}."
+        )

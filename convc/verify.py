@@ -10,6 +10,7 @@ import numpy as np
 from convc.errors import VerificationError
 from convc.evaluate import evaluate, evaluate_values
 from convc.ir import Graph
+from convc.progress import Progress
 from convc.runtime.manifest import TensorInfo
 from convc.runtime.module import Module
 from convc.types import Array
@@ -31,7 +32,11 @@ def random_feeds(inputs: Sequence[TensorInfo], seed: int = 0) -> dict[str, Array
     rng = np.random.default_rng(seed)
 
     def draw(info: TensorInfo) -> Array:
-        values = rng.standard_normal(info.shape) if info.dtype.startswith("float") else rng.integers(0, 2, info.shape)
+        values = (
+            rng.standard_normal(info.shape)
+            if info.dtype.startswith("float")
+            else rng.integers(0, 2, info.shape)
+        )
         return values.astype(info.dtype)
 
     return {info.name: draw(info) for info in inputs}
@@ -68,7 +73,11 @@ def verify_compilation(compilation: Compilation, module: Module) -> dict[str, An
             + first_divergence(compilation, feeds, limit),
             hint="Nothing was written. A lower --max-error or --algo LAYER=direct avoids an inexact lowering.",
         )
-    return {"error": worst, "limit": limit, "errors": dict(zip(compilation.source.output_names, errors, strict=True))}
+    return {
+        "error": worst,
+        "limit": limit,
+        "errors": dict(zip(compilation.source.output_names, errors, strict=True)),
+    }
 
 
 def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:
@@ -78,7 +87,7 @@ def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:
 
 def first_divergence(compilation: Compilation, feeds: Mapping[str, Array], limit: float) -> str:
     """Which layer is the first whose own result is off, found by compiling the graph with all of them returned."""
-    from convc.compiler import Progress, build_probe
+    from convc.compiler import build_probe
 
     probe, graph = build_probe(compilation, Progress())
     found = dict(zip(graph.output_names, probe.run(None, feeds), strict=True))
@@ -100,11 +109,17 @@ def verify_against(module: Module, model: Any, *, seed: int = 1, tolerance: floa
     graph = read(model, input_shapes={t.name: t.shape for t in module.inputs})
     ours = {t.name: (t.shape, t.dtype) for t in (*module.inputs, *module.outputs)}
     names = (*(v.name for v in graph.inputs), *graph.output_names)
-    theirs = {n: (v.type.shape, v.type.dtype) for n, v in zip(names, (*graph.inputs, *graph.outputs), strict=True)}
+    theirs = {
+        n: (v.type.shape, v.type.dtype) for n, v in zip(names, (*graph.inputs, *graph.outputs), strict=True)
+    }
     if ours != theirs:
-        raise VerificationError(f"The module's inputs and outputs are {ours}, the model's {theirs}.", hint="Compile this model.")
+        raise VerificationError(
+            f"The module's inputs and outputs are {ours}, the model's {theirs}.", hint="Compile this model."
+        )
     feeds = random_inputs(graph, seed)
-    errors = dict(zip(graph.output_names, compare(module.run(None, feeds), evaluate(graph, feeds)), strict=True))
+    errors = dict(
+        zip(graph.output_names, compare(module.run(None, feeds), evaluate(graph, feeds)), strict=True)
+    )
     name, worst = max(errors.items(), key=lambda item: item[1])
     if worst > tolerance:
         raise VerificationError(

@@ -187,12 +187,19 @@ class Placement:
         """The region around inputs that already lie side by side in a larger concatenation (DenseNet)."""
         first = node.inputs[0]
         own = self.regions[node.output].root
-        if first is None or first not in self.regions or own.space != "workspace" or own.shape != self._own_shape(node):
+        if (
+            first is None
+            or first not in self.regions
+            or own.space != "workspace"
+            or own.shape != self._own_shape(node)
+        ):
             return None
         if any(other is not node.output and r.root is own for other, r in self.regions.items()):
             return None
         around = self.regions[first]
-        if around.root.space != "workspace" or not covers(around.root.halo, self._wanted.get(node.output, ())):
+        if around.root.space != "workspace" or not covers(
+            around.root.halo, self._wanted.get(node.output, ())
+        ):
             return None
         for value, start in zip(node.inputs, starts, strict=True):
             assert value is not None
@@ -210,7 +217,11 @@ def _axis(node: Node) -> int:
     if isinstance(attrs, SliceAttrs):
         source = node.inputs[0]
         assert source is not None
-        cut = [a for a, (x, y) in enumerate(zip(source.type.shape, node.output.type.shape, strict=True)) if x != y]
+        cut = [
+            a
+            for a, (x, y) in enumerate(zip(source.type.shape, node.output.type.shape, strict=True))
+            if x != y
+        ]
         return cut[0] if cut else 0
     assert isinstance(attrs, ConcatAttrs | SplitAttrs)
     return attrs.axis % node.output.type.rank
@@ -254,7 +265,11 @@ def slices_of_whole(node: Node) -> tuple[int, ...]:
     if isinstance(node.attrs, SplitAttrs):
         return _starts(node, list(node.outputs), source)
     if isinstance(node.attrs, SliceAttrs):
-        cut = [a for a, (x, y) in enumerate(zip(source.type.shape, node.output.type.shape, strict=True)) if x != y]
+        cut = [
+            a
+            for a, (x, y) in enumerate(zip(source.type.shape, node.output.type.shape, strict=True))
+            if x != y
+        ]
         if len(cut) != 1 or any(step != 1 for step in node.attrs.steps):
             return ()
         start = node.attrs.starts[cut[0]]

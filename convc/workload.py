@@ -20,7 +20,7 @@ PAD = "pad"  # copy of the input inside a zero border, where the kernel makes it
 PATCHES = "patches"  # im2col's matrix
 PRODUCT = "product"  # the accumulation over input channels and taps: direct, im2col, gemm
 OUTPUT = "output"  # the last stage: bias, epilogue, store in the output's layout
-INPUT_TRANSFORM = "input_transform"  # winograd and fft: tiles into the transformed domain; "<name>_<axis>" for a single axis
+INPUT_TRANSFORM = "input_transform"  # winograd and fft: tiles to frequencies; "<name>_<axis>" on one axis
 MULTIPLY = "multiply"  # winograd and fft: the batched product in the transformed domain
 INVERSE_TRANSFORM = "inverse_transform"  # winograd and fft: back; "<name>_<axis>" for a single axis
 
@@ -105,7 +105,9 @@ class ConvShape:
     @cached_property
     def flops(self) -> int:
         """FLOP of the direct algorithm, a multiply-add counting as 2."""
-        return 2 * self.n * self.oc * math.prod(self.output) * (self.ic // self.groups) * math.prod(self.kernel)
+        return (
+            2 * self.n * self.oc * math.prod(self.output) * (self.ic // self.groups) * math.prod(self.kernel)
+        )
 
     @property
     def depthwise(self) -> bool:

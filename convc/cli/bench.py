@@ -14,9 +14,17 @@ from convc.errors import OptionError
 
 @click.command("bench")
 @click.argument("path", type=click.Path(path_type=Path), metavar="MODULE.so|MODEL.onnx")
-@click.option("--vs", default="", metavar="ENGINES", help="Compare with these, by comma: onnxruntime,openvino.")
+@click.option(
+    "--vs", default="", metavar="ENGINES", help="Compare with these, by comma: onnxruntime,openvino."
+)
 @click.option("--model", type=click.Path(path_type=Path), help="The model for --vs when a module is timed.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Times that each engine has its turn.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Times that each engine has its turn.",
+)
 @click.option("--profile", is_flag=True, help="Show the time of each step of the network instead.")
 @input_shapes_option
 @threads_option("Threads to run on (default: as compiled).")
@@ -41,7 +49,10 @@ def command(
             raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
     is_model = path.suffix != ".so"
     if engines and not is_model and model is None:
-        raise OptionError("--vs needs the model that the other engines shall run.", hint="Give it with --model, or time the MODEL.onnx.")
+        raise OptionError(
+            "--vs needs the model that the other engines shall run.",
+            hint="Give it with --model, or time the MODEL.onnx.",
+        )
     with tempfile.TemporaryDirectory(prefix="convc-") as folder:
         module = path
         if is_model:
@@ -57,8 +68,11 @@ def command(
         click.echo(json.dumps(benches.to_json(figures)))
         return
     for f in figures:
-        line = f"{f.engine:12s} median {f.median_ms:9.3f} ms   p10 {f.p10_ms:9.3f}   p90 {f.p90_ms:9.3f}   {1e3 / f.median_ms:8.1f}/s"
-        click.echo(line + (f"   convc takes {1 / f.ratio:.2f} of its time, error {f.error:.0e}" if f.ratio else ""))
+        spread = f"p10 {f.p10_ms:9.3f}   p90 {f.p90_ms:9.3f}"
+        line = f"{f.engine:12s} median {f.median_ms:9.3f} ms   {spread}   {1e3 / f.median_ms:8.1f}/s"
+        click.echo(
+            line + (f"   convc takes {1 / f.ratio:.2f} of its time, error {f.error:.0e}" if f.ratio else "")
+        )
 
 
 def _compile(model: Path, out: Path, shapes: dict[str, tuple[int, ...]], threads: int | None) -> None:
@@ -77,7 +91,11 @@ def _profile(path: Path, threads: int, as_json: bool) -> None:
     times = module.profile(random_feeds(module.inputs), repeat=30)
     lowerings = {layer.name: layer for layer in module.plan}
     if as_json:
-        click.echo(json.dumps([{"step": s, "ms": 1e3 * t} for s, t in zip(module.manifest.steps, times, strict=True)]))
+        click.echo(
+            json.dumps(
+                [{"step": s, "ms": 1e3 * t} for s, t in zip(module.manifest.steps, times, strict=True)]
+            )
+        )
         return
     for step, seconds in zip(module.manifest.steps, times, strict=True):
         layer = lowerings.get(step)

@@ -18,9 +18,19 @@ STAGES = ("graph", "lowered", "tir", "llvm", "asm")
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.so", help="Default: the model's name with .so.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT.so",
+    help="Default: the model's name with .so.",
+)
 @compile_options
-@click.option("--emit", type=click.Choice(STAGES), help="Print this stage of the compilation instead of writing a module.")
+@click.option(
+    "--emit",
+    type=click.Choice(STAGES),
+    help="Print this stage of the compilation instead of writing a module.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
 @json_option
 def command(
@@ -46,7 +56,9 @@ def command(
     from convc import compiler
     from convc.report.emit import emit_text
 
-    options = compiler.Options(target, threads, parse_shapes(input_shapes), parse_algorithms(algorithms), max_error)
+    options = compiler.Options(
+        target, threads, parse_shapes(input_shapes), parse_algorithms(algorithms), max_error
+    )
     start = time.perf_counter()
     with Bar() as progress:
         compilation = compiler.plan(model, options, progress)
@@ -73,7 +85,11 @@ def command(
             )
         )
         return
-    checked = "not verified" if error is None else f"error {error:.1e} of the largest output (limit {manifest.verification['limit']:.0e})"
+    checked = (
+        "not verified"
+        if error is None
+        else f"error {error:.1e} of the largest output (limit {manifest.verification['limit']:.0e})"
+    )
     click.echo(f"{out}: {len(manifest.plan)} layers, {checked}, {seconds:.1f} s")
 
 
@@ -81,8 +97,12 @@ def _check_writable(out: Path) -> None:
     """Refuse at once, not after a minute of work, where the module could not be written."""
     folder = out.parent
     if not folder.is_dir():
-        raise OptionError(f"Cannot write '{out}': there is no folder '{folder}'.", hint="Make it, or give another -o.")
+        raise OptionError(
+            f"Cannot write '{out}': there is no folder '{folder}'.", hint="Make it, or give another -o."
+        )
     if out.is_dir():
         raise OptionError(f"Cannot write '{out}': it is a folder.", hint="Give a file with -o.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OptionError(f"Cannot write '{out}': no permission to write into '{folder}'.", hint="Give another -o.")
+        raise OptionError(
+            f"Cannot write '{out}': no permission to write into '{folder}'.", hint="Give another -o."
+        )

@@ -11,13 +11,16 @@ import click
 
 from convc.cli.options import compile_options, json_option, parse_algorithms, parse_shapes
 from convc.errors import OptionError
+from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan
 
 
 @click.command("explain")
 @click.argument("path", type=click.Path(path_type=Path), metavar="MODULE.so|MODEL.onnx")
 @click.option("--layer", metavar="NAME", help="Show only this layer.")
-@click.option("--measure", is_flag=True, help="Time every candidate of every layer (of a model) on this machine.")
+@click.option(
+    "--measure", is_flag=True, help="Time every candidate of every layer (of a model) on this machine."
+)
 @compile_options
 @json_option
 def command(
@@ -43,16 +46,24 @@ def command(
 
     if path.suffix == ".so":
         if measure or algorithms:
-            raise OptionError("--measure and --algo decide how a model is compiled.", hint="Give the MODEL.onnx, not the module.")
+            raise OptionError(
+                "--measure and --algo decide how a model is compiled.",
+                hint="Give the MODEL.onnx, not the module.",
+            )
         layers: Sequence[LayerPlan] = manifests.read(path).plan
     else:
         from convc import compiler
         from convc.report.measure import measured
 
         options = compiler.Options(
-            target, threads, parse_shapes(input_shapes), parse_algorithms(algorithms), max_error, all_errors=True
+            target,
+            threads,
+            parse_shapes(input_shapes),
+            parse_algorithms(algorithms),
+            max_error,
+            all_errors=True,
         )
-        compilation = compiler.plan(path, options, _Quiet())
+        compilation = compiler.plan(path, options, Progress())
         layers = compiler.layer_plans(compilation)
         if measure:
             layers = measured(compilation, layers)
@@ -62,14 +73,16 @@ def command(
         click.echo(json.dumps(to_json(layers)))
     else:
         console = Console()
-        console.print(render(layers, detailed=layer is not None)) if console.is_terminal else Console(width=180).print(
-            render(layers, detailed=layer is not None)
-        )
+        console.print(render(layers, detailed=layer is not None)) if console.is_terminal else Console(
+            width=180
+        ).print(render(layers, detailed=layer is not None))
 
 
 def _only(layers: Sequence[LayerPlan], name: str) -> Sequence[LayerPlan]:
     found = [entry for entry in layers if name == entry.name or name in entry.origin]
     if not found:
         close = difflib.get_close_matches(name, [entry.name for entry in layers], n=3, cutoff=0.3)
-        raise OptionError(f"--layer: no layer is named '{name}'.", hint=f"Close names: {', '.join(close) or 'none'}.")
+        raise OptionError(
+            f"--layer: no layer is named '{name}'.", hint=f"Close names: {', '.join(close) or 'none'}."
+        )
     return found

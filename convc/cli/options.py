@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich import progress as rich_progress
 
 from convc.errors import OptionError
+from convc.progress import Progress
 from convc.types import Shape
 
 Decorator = Callable[[Any], Any]
@@ -65,7 +66,9 @@ def parse_shapes(items: Sequence[str]) -> dict[str, Shape]:
         except ValueError:
             shape = ()
         if not separator or not name or not shape or min(shape) < 1:
-            raise OptionError(f"--input-shapes '{item}' is not NAME:1x3x224x224.", hint="Extents are positive numbers.")
+            raise OptionError(
+                f"--input-shapes '{item}' is not NAME:1x3x224x224.", hint="Extents are positive numbers."
+            )
         shapes[name] = shape
     return shapes
 
@@ -76,18 +79,27 @@ def parse_algorithms(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         layer, separator, lowering = item.rpartition("=")
         if not separator or not layer or not lowering:
-            raise OptionError(f"--algo '{item}' is not LAYER=LOWERING.", hint="For instance --algo conv1=winograd4.")
+            raise OptionError(
+                f"--algo '{item}' is not LAYER=LOWERING.", hint="For instance --algo conv1=winograd4."
+            )
         found[layer] = lowering
     return found
 
 
-class Bar:
+class Bar(Progress):
     """Progress of a compilation, drawn on standard error where that is a terminal, else told in lines."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.bar = rich_progress.Progress(
+            rich_progress.SpinnerColumn(),
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
 
     def __enter__(self) -> Bar:
         self.bar.start()

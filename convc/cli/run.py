@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("module", type=click.Path(path_type=Path), metavar="MODULE.so")
-@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE.npy", help="An input's array; one for each input.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="OUT.npz", help="Where to write the outputs, by name.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=FILE.npy", help="An input's array; one for each input."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT.npz",
+    help="Where to write the outputs, by name.",
+)
 @threads_option("Threads to run on (default: as compiled).")
 def command(module: Path, inputs: tuple[str, ...], output: Path | None, threads: int | None) -> None:
     """Run a module once; without --output, describe the results."""
@@ -44,7 +51,9 @@ def _read(item: str) -> tuple[str, Array]:
     try:
         return name, np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"Cannot read '{file}' for input '{name}': {error}.", hint="Write it with numpy.save.") from error
+        raise InputError(
+            f"Cannot read '{file}' for input '{name}': {error}.", hint="Write it with numpy.save."
+        ) from error
 
 
 def _write(output: Path, results: dict[str, Array]) -> None:
@@ -54,10 +63,12 @@ def _write(output: Path, results: dict[str, Array]) -> None:
     try:
         handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     except OSError as error:
-        raise OptionError(f"Cannot write '{output}': {error.strerror}.", hint="Give another --output.") from error
+        raise OptionError(
+            f"Cannot write '{output}': {error.strerror}.", hint="Give another --output."
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **results)
+            np.savez(file, allow_pickle=False, **results)
         os.replace(temporary, output)
     except OSError as error:
         raise OptionError(f"Cannot write '{output}': {error.strerror}.") from error

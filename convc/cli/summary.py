@@ -22,7 +22,9 @@ def command(model: Path, input_shapes: tuple[str, ...], as_json: bool) -> None:
     from convc.frontends.onnx import read
     from convc.report.summary import render, summary, to_json
 
-    graph = read(model, input_shapes=parse_shapes(input_shapes), notice=lambda text: click.echo(text, err=True))
+    graph = read(
+        model, input_shapes=parse_shapes(input_shapes), notice=lambda text: click.echo(text, err=True)
+    )
     rows = summary(graph)
     if as_json:
         click.echo(json.dumps(to_json(rows)))

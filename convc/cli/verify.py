@@ -11,12 +11,26 @@ from convc.cli.options import json_option, threads_option
 
 @click.command("verify")
 @click.argument("module", type=click.Path(path_type=Path), metavar="MODULE.so")
-@click.option("--against", type=click.Path(path_type=Path), required=True, metavar="MODEL.onnx", help="The model to compare with.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="MODEL.onnx",
+    help="The model to compare with.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random input.")
-@click.option("--tolerance", type=click.FloatRange(min=0), default=1e-3, show_default=True, help="Largest error allowed, relative to the largest output.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-3,
+    show_default=True,
+    help="Largest error allowed, relative to the largest output.",
+)
 @threads_option("Threads to run on (default: as compiled).")
 @json_option
-def command(module: Path, against: Path, seed: int, tolerance: float, threads: int | None, as_json: bool) -> None:
+def command(
+    module: Path, against: Path, seed: int, tolerance: float, threads: int | None, as_json: bool
+) -> None:
     """Compare a module with the float64 reference of a model, on random input."""
     import json
 

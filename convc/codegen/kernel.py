@@ -52,7 +52,14 @@ class Kernel:
     def symbol(self) -> str:
         """The C name: the lowering and a digest of everything that the code depends on."""
         content = json.dumps(
-            [self.lowering, self.schedule, repr(self.workload), repr(self.config), repr(self.views), repr(self.target)]
+            [
+                self.lowering,
+                self.schedule,
+                repr(self.workload),
+                repr(self.config),
+                repr(self.views),
+                repr(self.target),
+            ]
         )
         digest = hashlib.sha256((_sources_digest() + content).encode()).hexdigest()
         return f"convc_{self.lowering}_{digest[:24]}"
@@ -60,7 +67,7 @@ class Kernel:
 
 @lru_cache(maxsize=1)
 def _sources_digest() -> str:
-    """Digest of the code generator's own sources and of TVM's version: a change makes cached kernels stale."""
+    """Digest of convc's own sources and of TVM's version: a change makes cached kernels stale."""
     digest = hashlib.sha256(tvm.__version__.encode())
     for package in ("convc", "convc.lowering", "convc.schedules", "convc.schedules.cpu", "convc.codegen"):
         for file in sorted(resources.files(package).iterdir(), key=lambda f: f.name):
@@ -101,7 +108,15 @@ def _with_views(func: Any, views: tuple[View, ...]) -> Any:
         kind = param.ty
         strides = [] if view.strides is None else [tirx.const(s, "int32") for s in view.strides]
         changed[param] = tirx.decl_buffer(
-            kind.shape, kind.dtype, param.name, None, strides, kind.elem_offset, "global", view.alignment, kind.offset_factor
+            kind.shape,
+            kind.dtype,
+            param.name,
+            None,
+            strides,
+            kind.elem_offset,
+            "global",
+            view.alignment,
+            kind.offset_factor,
         )
     if not changed:
         return func
@@ -112,8 +127,7 @@ def _with_views(func: Any, views: tuple[View, ...]) -> Any:
 def _as_c_function(func: Any, symbol: str) -> Any:
     """Turn buffer parameters into pointers and export the function under a plain C name.
 
-    A calling convention that is already set keeps TVM from wrapping the function into its packed form; the
-    device attributes are what that wrapper would have added for scratch allocations.
+    A calling convention that is already set keeps TVM from wrapping the function into its packed form.
     """
     pointers, declarations = [], []
     for buffer in func.params:
@@ -133,7 +147,9 @@ def lower(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
 
 def build(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
     """The kernel as a TVM runtime module, whose source can be inspected."""
-    return tvm.tirx.build(lower(kernel, lowering, schedule), target=llvm_target(kernel.target), pipeline=PIPELINE)
+    return tvm.tirx.build(
+        lower(kernel, lowering, schedule), target=llvm_target(kernel.target), pipeline=PIPELINE
+    )
 
 
 def object_file(kernel: Kernel, lowering: Lowering, schedule: Any, cache: ObjectCache) -> Path:
@@ -148,4 +164,9 @@ def object_file(kernel: Kernel, lowering: Lowering, schedule: Any, cache: Object
 
 def describe(kernel: Kernel) -> dict[str, Any]:
     """What a manifest records of a kernel."""
-    return {"lowering": kernel.lowering, "schedule": kernel.schedule, "config": asdict(kernel.config), "symbol": kernel.symbol}
+    return {
+        "lowering": kernel.lowering,
+        "schedule": kernel.schedule,
+        "config": asdict(kernel.config),
+        "symbol": kernel.symbol,
+    }

@@ -77,8 +77,14 @@ def build_objects(
 
 def network_source(program: Program, symbols: Sequence[str]) -> str:
     """C code of the network: one function a step, and the table that the runtime walks."""
-    arities = {s: len(step.arguments) for s, step in zip(symbols, program.steps, strict=True) if isinstance(step, Run)}
-    lines = [f"extern int {symbol}({', '.join(['void *'] * count)});" for symbol, count in sorted(arities.items())]
+    arities = {
+        s: len(step.arguments)
+        for s, step in zip(symbols, program.steps, strict=True)
+        if isinstance(step, Run)
+    }
+    lines = [
+        f"extern int {symbol}({', '.join(['void *'] * count)});" for symbol, count in sorted(arities.items())
+    ]
     for index, (step, symbol) in enumerate(zip(program.steps, symbols, strict=True)):
         if isinstance(step, Run):
             call = f"return {symbol}({', '.join(map(_pointer, step.arguments))});"
@@ -118,7 +124,7 @@ def _clear_call(step: Clear) -> str:
 def write_module(
     program: Program, symbols: Sequence[str], objects: Sequence[Path], target: Target, out: Path
 ) -> None:
-    """Link everything but the manifest into `out`. Raises CompileError with the linker's words when that fails."""
+    """Link everything but the manifest. Raises CompileError with the linker's words when that fails."""
     compiler = shlex.split(linker(target))
     with tempfile.TemporaryDirectory(dir=out.parent) as name:
         folder = Path(name)
@@ -141,10 +147,10 @@ def _weights_source(program: Program, data: Path) -> str:
     with data.open("wb") as file:
         for offset, array in program.weights:
             file.seek(offset)
-            file.write(memoryview(array).cast("B") if array.size else b"")
+            file.write(array.data.cast("B") if array.size else b"")
         file.truncate(max(program.weights_bytes, 1))
     return (
-        f'.section .rodata\n.balign 4096\n.globl convc_weights\n.hidden convc_weights\nconvc_weights:\n'
+        f".section .rodata\n.balign 4096\n.globl convc_weights\n.hidden convc_weights\nconvc_weights:\n"
         f'.incbin "{data}"\n.section .note.GNU-stack,"",%progbits\n'
     )
 
@@ -152,4 +158,7 @@ def _weights_source(program: Program, data: Path) -> str:
 def _call(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CompileError(f"'{command[0]}' failed: {done.stderr.strip()[-2000:]}", hint="Is the C compiler complete? Try another by setting CC.")
+        raise CompileError(
+            f"'{command[0]}' failed: {done.stderr.strip()[-2000:]}",
+            hint="Is the C compiler complete? Try another by setting CC.",
+        )

@@ -1,4 +1,4 @@
-"""From the name of a target to its description. LLVM knows the instruction sets; caches come from the system."""
+"""From a target's name to its description: LLVM knows the instruction sets, the system its caches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def resolve(name: str, threads: int | None = None) -> Target:
     Raises TargetError for names that LLVM does not know and kinds that convc has no code for.
     """
     if name.split(":")[0] == "cuda":
-        raise TargetError(f"Target '{name}': this version generates code for CPUs only.", hint="Use `host` or a CPU's name.")
+        raise TargetError(
+            f"Target '{name}': this version generates code for CPUs only.", hint="Use `host` or a CPU's name."
+        )
     triple, _, mcpu = name.rpartition(":")
     triple = triple or f"{host_machine()}-linux-gnu"
     if name == "host":

@@ -16,12 +16,22 @@ from tvm import tirx  # noqa: E402
 if _torch_absent:
     del sys.modules["torch"]
 
+__all__ = ["PIPELINE", "tvm"]
+
 PIPELINE = "convc"
 STACK_LIMIT = 16 << 10
 """Bytes up to which a buffer of constant size lives on the stack, where LLVM turns it into registers.
 
 Larger ones come from the module's arena. A thread's stack is 8 MiB and kernels do not nest.
 """
+
+
+CPU = 1
+"""DLPack's device type; scratch allocations ask for it, and TVM tells it to packed functions only."""
+
+
+def _on_device(key: str, value: int, body: Any) -> Any:
+    return tirx.AttrStmt(0, key, tirx.const(value, "int32"), body)
 
 
 def _on_stack(allocation: Any) -> Any:
@@ -37,9 +47,10 @@ def _on_stack(allocation: Any) -> Any:
 
 
 def _stack_buffers() -> Any:
-    @tirx.transform.prim_func_pass(opt_level=0, name="convc.stack_buffers")
+    @tirx.transform.prim_func_pass(opt_level=0, name="convc.stack_buffers")  # type: ignore[untyped-decorator]
     def transform(func: Any, mod: Any, context: Any) -> Any:
-        return func.with_body(tvm_ffi.structural_map(func.body, (tirx.AllocBuffer, _on_stack)))
+        body = tvm_ffi.structural_map(func.body, (tirx.AllocBuffer, _on_stack))
+        return func.with_body(_on_device("device_id", 0, _on_device("device_type", CPU, body)))
 
     return transform
 
@@ -47,9 +58,10 @@ def _stack_buffers() -> Any:
 def _pipeline() -> tuple[Any, Any, Any]:
     base, finalize_host, finalize_device = tirx.get_tir_pipeline("s_tir")
 
-    @tvm.transform.module_pass(opt_level=0)
+    @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def run(mod: Any, context: Any) -> Any:
-        return _stack_buffers()(base(mod))
+        # Cutting a loop copies its body, and with it the variables bound inside expressions.
+        return _stack_buffers()(base(tirx.transform.ConvertSSA()(mod)))
 
     return run, finalize_host, finalize_device
 

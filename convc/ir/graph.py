@@ -7,7 +7,7 @@ registers. So `conv(%x, %w, %b) | add(., %r) | relu(.)` is one node and, later, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import networkx as nx
 
@@ -39,7 +39,7 @@ class Step:
     """
 
     op: str
-    attrs: Attrs = Attrs()
+    attrs: Attrs = field(default_factory=Attrs)
     operand: int | None = None
     swapped: bool = False
 

@@ -16,7 +16,7 @@ from convc.types import Array, TensorType
 
 @dataclass(frozen=True)
 class Attrs:
-    """Base of every operator's attributes: hashable values with fixed types (int, float, str, bool, tuples)."""
+    """Base of every operator's attributes: hashable values of fixed types (numbers, str, bool, tuples)."""
 
 
 @dataclass(frozen=True)

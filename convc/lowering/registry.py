@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from convc.lowering.base import Lowering
 from convc.lowering.direct import Direct
+from convc.lowering.fft import Fft
 from convc.lowering.generic import Generic
+from convc.lowering.im2col import Im2col
+from convc.lowering.linear import Gemm
+from convc.lowering.winograd import Winograd2, Winograd4, Winograd6
 
-LOWERINGS: tuple[Lowering, ...] = (Direct(), Generic())
+LOWERINGS: tuple[Lowering, ...] = (
+    Direct(),
+    Im2col(),
+    Winograd2(),
+    Winograd4(),
+    Winograd6(),
+    Fft(),
+    Gemm(),
+    Generic(),
+)

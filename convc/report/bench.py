@@ -86,7 +86,13 @@ class Figures:
 
 
 def bench(
-    module: Path, manifest: Manifest, model: Path | None, engines: Sequence[str], *, threads: int, rounds: int = 3
+    module: Path,
+    manifest: Manifest,
+    model: Path | None,
+    engines: Sequence[str],
+    *,
+    threads: int,
+    rounds: int = 3,
 ) -> list[Figures]:
     """Time a module and, on `model`, other engines. Raises OptionError for one that is not installed."""
     feeds = random_feeds(manifest.inputs)
@@ -94,7 +100,7 @@ def bench(
     rows: dict[str, list[dict[str, list[float]]]] = {engine: [] for engine in everyone}
     with tempfile.TemporaryDirectory(prefix="convc-") as name:
         folder = Path(name)
-        np.savez(folder / "feeds.npz", **feeds)
+        np.savez(folder / "feeds.npz", allow_pickle=False, **feeds)
         (folder / "child.py").write_text(_CHILD)
         for _ in range(rounds):
             for engine in everyone:
@@ -106,7 +112,11 @@ def _child(folder: Path, engine: str, path: Path | None, threads: int) -> dict[s
     arguments = [engine, str(path), str(threads), str(folder), str(_WARMUP), str(_SECONDS), str(_FEWEST)]
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     done = subprocess.run(
-        [sys.executable, str(folder / "child.py"), *arguments], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, str(folder / "child.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]

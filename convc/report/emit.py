@@ -35,7 +35,9 @@ def _lowered(compilation: Compilation) -> str:
     lines = [str(compilation.graph), "", f"workspace {compilation.program.workspace_bytes} bytes"]
     for index, step in enumerate(compilation.program.steps):
         if isinstance(step, Run):
-            places = ", ".join(f"{a.location.space}[{a.location.index}]+{a.location.offset}" for a in step.arguments)
+            places = ", ".join(
+                f"{a.location.space}[{a.location.index}]+{a.location.offset}" for a in step.arguments
+            )
             lines.append(f"{index:4d}  {step.choice.lowering.name:10s} {step.node.name}  ({places})")
         else:
             lines.append(f"{index:4d}  {'clear':10s} {step.node.name}  (workspace+{step.location.offset})")

@@ -15,7 +15,7 @@ from convc.runtime.manifest import Candidate, LayerPlan
 def to_json(layers: Sequence[LayerPlan]) -> list[dict[str, Any]]:
     """A list of `name`, `op`, `workload`, `chosen`, `candidates` (and origin, flops).
 
-    A candidate has `lowering`, `predicted_ms`, `measured_ms`, `error` and `rejected`; what is unknown is null.
+    A candidate has `lowering`, `predicted_ms`, `measured_ms`, `error`, `rejected`; the unknown is null.
     """
     return [asdict(layer) for layer in layers]
 
@@ -28,11 +28,21 @@ def render(layers: Sequence[LayerPlan], *, detailed: bool = False) -> Table:
             table.add_column(title, justify="right" if title.endswith("ms") or title == "error" else "left")
         for layer in layers:
             for c in layer.candidates:
-                remark = "chosen" if c.lowering == layer.chosen else f"rejected: {c.rejected}" if c.rejected else ""
-                table.add_row(layer.name, c.lowering, _ms(c.predicted_ms), _ms(c.measured_ms), _error(c.error), remark)
+                remark = (
+                    "chosen"
+                    if c.lowering == layer.chosen
+                    else f"rejected: {c.rejected}"
+                    if c.rejected
+                    else ""
+                )
+                table.add_row(
+                    layer.name, c.lowering, _ms(c.predicted_ms), _ms(c.measured_ms), _error(c.error), remark
+                )
         return table
     for title in ("layer", "op", "chosen", "predicted ms", "error", "others (predicted ms, or why not)"):
-        table.add_column(title, justify="right" if title in ("predicted ms", "error") else "left", overflow="fold")
+        table.add_column(
+            title, justify="right" if title in ("predicted ms", "error") else "left", overflow="fold"
+        )
     for layer in layers:
         own = next((c for c in layer.candidates if c.lowering == layer.chosen), Candidate(layer.chosen))
         others = ", ".join(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from convc.compiler import Compilation, Options, Progress, build, lower
-from convc.ir import Graph, Node
+from convc.compiler import Compilation, Options, build, lower
+from convc.ir import Graph, Node, Value
+from convc.progress import Progress
 from convc.runtime.manifest import Candidate, LayerPlan
 from convc.verify import random_inputs
 from convc.workload import Workload
@@ -19,7 +20,7 @@ REPEAT = 30
 
 
 def measured(compilation: Compilation, layers: Sequence[LayerPlan]) -> tuple[LayerPlan, ...]:
-    """The plans with `measured_ms` filled in for every candidate that was not refused; equal workloads share."""
+    """The plans with `measured_ms` for every candidate that was not refused; equal workloads share."""
     nodes = {node.name: node for node in compilation.graph.nodes}
     seen: dict[tuple[Workload, str], float] = {}
 
@@ -51,16 +52,22 @@ def _alone(source: Graph, node: Node) -> Graph:
     """A graph of this node, its computed inputs as inputs, its constants drawn anew."""
     graph = Graph(node.name)
     rng = np.random.default_rng(0)
-    inputs = []
+    inputs: list[Value | None] = []
     for index, value in enumerate(node.inputs):
         if value is None:
             inputs.append(None)
             continue
         data = source.constant(value)
         if data is None:
-            inputs.append(graph.add_input(f"input{index}", replace(value.type, layout=type(value.type.layout)())))
+            inputs.append(
+                graph.add_input(f"input{index}", replace(value.type, layout=type(value.type.layout)()))
+            )
         elif data.dtype.kind == "f":
-            inputs.append(graph.add_constant(f"constant{index}", rng.standard_normal(data.shape).astype(data.dtype) * 0.05))
+            inputs.append(
+                graph.add_constant(
+                    f"constant{index}", rng.standard_normal(data.shape).astype(data.dtype) * 0.05
+                )
+            )
         else:
             inputs.append(graph.add_constant(f"constant{index}", data))
     made = graph.add(node.op, inputs, node.attrs, name=node.name, epilogue=node.epilogue, arity=node.arity)

@@ -23,7 +23,14 @@ def host_features() -> frozenset[str] | None:
 
 
 def _llvm_name(flag: str) -> str:
-    renamed = {"pni": "sse3", "abm": "lzcnt", "sse4_1": "sse4.1", "sse4_2": "sse4.2", "lahf_lm": "sahf", "cx16": "cx16"}
+    renamed = {
+        "pni": "sse3",
+        "abm": "lzcnt",
+        "sse4_1": "sse4.1",
+        "sse4_2": "sse4.2",
+        "lahf_lm": "sahf",
+        "cx16": "cx16",
+    }
     return renamed.get(flag, flag.replace("_", ""))
 
 

@@ -117,11 +117,24 @@ def _decode(path: Path, text: bytes) -> Manifest:
                 f"'{path}' has module format {data['format']}, this convc reads format {FORMAT}.",
                 hint="Compile the model again with this version.",
             )
-        tensors = [tuple(TensorInfo(t["name"], tuple(t["shape"]), t["dtype"]) for t in data.pop(k)) for k in ("inputs", "outputs")]
+        tensors = [
+            tuple(TensorInfo(t["name"], tuple(t["shape"]), t["dtype"]) for t in data.pop(k))
+            for k in ("inputs", "outputs")
+        ]
         plan = tuple(
-            LayerPlan(**{**p, "candidates": tuple(Candidate(**c) for c in p["candidates"]), "origin": tuple(p["origin"])})
+            LayerPlan(
+                **{
+                    **p,
+                    "candidates": tuple(Candidate(**c) for c in p["candidates"]),
+                    "origin": tuple(p["origin"]),
+                }
+            )
             for p in data.pop("plan")
         )
-        return Manifest(inputs=tensors[0], outputs=tensors[1], plan=plan, **{**data, "steps": tuple(data["steps"])})
+        return Manifest(
+            inputs=tensors[0], outputs=tensors[1], plan=plan, **{**data, "steps": tuple(data["steps"])}
+        )
     except (ValueError, KeyError, TypeError) as error:
-        raise ModuleError(f"The manifest of '{path}' is damaged: {error}.", hint="Compile the model again.") from error
+        raise ModuleError(
+            f"The manifest of '{path}' is damaged: {error}.", hint="Compile the model again."
+        ) from error

@@ -52,14 +52,17 @@ def missing_for(manifest: Manifest) -> str:
     features = host_features()
     missing = [] if features is None else sorted(set(manifest.target["features"]) - features)
     if missing:
-        return f"was built for {manifest.target['mcpu']} and needs {', '.join(missing)}, which this processor lacks"
+        mcpu = manifest.target["mcpu"]
+        return f"was built for {mcpu} and needs {', '.join(missing)}, which this processor lacks"
     return ""
 
 
 def _check_machine(path: Path, manifest: Manifest) -> None:
     missing = missing_for(manifest)
     if missing:
-        raise ModuleError(f"'{path}' {missing}.", hint="Compile with `--target host` on this machine, or name its CPU.")
+        raise ModuleError(
+            f"'{path}' {missing}.", hint="Compile with `--target host` on this machine, or name its CPU."
+        )
 
 
 def aligned_empty(shape: Sequence[int], dtype: str) -> Array:
@@ -139,7 +142,10 @@ class Module:
         self._check_names("input", list(feeds), [t.name for t in self.inputs])
         absent = [t.name for t in self.inputs if t.name not in feeds]
         if absent:
-            raise InputError(f"No array was given for input {', '.join(map(repr, absent))}.", hint=f"Inputs: {self._signature()}.")
+            raise InputError(
+                f"No array was given for input {', '.join(map(repr, absent))}.",
+                hint=f"Inputs: {self._signature()}.",
+            )
         outputs = self._invoke([self._checked(info, feeds[info.name]) for info in self.inputs])
         return [outputs[names.index(name)] for name in wanted]
 
@@ -174,7 +180,9 @@ class Module:
     def _check_names(self, kind: str, given: Sequence[str], known: Sequence[str]) -> None:
         for name in given:
             if name not in known:
-                raise InputError(f"There is no {kind} named '{name}'.", hint=f"The {kind}s are {', '.join(known)}.")
+                raise InputError(
+                    f"There is no {kind} named '{name}'.", hint=f"The {kind}s are {', '.join(known)}."
+                )
 
     def _checked(self, info: TensorInfo, given: Any) -> Array:
         """The array that the kernels may read: right shape and dtype, contiguous, aligned to its elements."""
@@ -215,5 +223,7 @@ def _from_other(info: TensorInfo, given: Any) -> Array:
         try:
             return np.from_dlpack(given)
         except (BufferError, RuntimeError, TypeError) as error:
-            raise InputError(f"Input '{info.name}' cannot be read through DLPack: {error}.", hint="Move it to the CPU.") from error
+            raise InputError(
+                f"Input '{info.name}' cannot be read through DLPack: {error}.", hint="Move it to the CPU."
+            ) from error
     return np.asarray(given)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from convc.schedules.base import Schedule
-from convc.schedules.cpu import direct, generic
+from typing import Any
 
-SCHEDULES: dict[str, Schedule] = {"direct": direct, "generic": generic}
+from convc.schedules.cpu import direct, fft, gemm, generic, im2col, winograd
+
+SCHEDULES: dict[str, Any] = {
+    "direct": direct,
+    "fft": fft,
+    "gemm": gemm,
+    "generic": generic,
+    "im2col": im2col,
+    "winograd2": winograd,
+    "winograd4": winograd,
+    "winograd6": winograd,
+}
+"""Modules that offer what `convc.schedules.base.Schedule` describes."""
