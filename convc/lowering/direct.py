@@ -155,7 +155,8 @@ def locate(c: Channels, block: Any, step: Any, inner: Any) -> tuple[Any, Any]:
 
 def pack_vector(array: Array, target: Target) -> Array:
     """(K, ...) as (K / lanes, ..., lanes), with zeros beyond K."""
-    return Layout(target.lanes).pack(array[None])[0]
+    packed: Array = Layout(target.lanes).pack(array[None])[0]
+    return packed
 
 
 def pack_weights(array: Array, s: ConvShape, c: Channels, target: Target) -> Array:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from convc.schedules.base import Config, NotApplicable
-
 from convc.target import Target
 from convc.tiling import Tile, blocks_last, direct_tile, direct_tiles
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
@@ -31,7 +30,7 @@ from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 
 @dataclass(frozen=True)
 class DirectConfig(Config):
-    """Sums in registers, `rows` x `cols` pixels of `blocks` vectors; `blocks_last` (0 or 1) orders the tiles."""
+    """Sums in registers: `rows` x `cols` pixels of `blocks` vectors; `blocks_last` (0 or 1) orders tiles."""
 
     rows: int
     cols: int
@@ -79,8 +78,9 @@ def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
 
 def accumulate(sch: Any, product: Any, tiles: Any, spatial: int) -> None:
     """Compute a tile's sums under loop `tiles`: reduction outside, pixels and then blocks unrolled inside."""
+    count = len(sch.get_loops(product))
     sch.compute_at(product, tiles, preserve_unit_loops=True)
-    _, *loops = sch.get_loops(product)
+    loops = sch.get_loops(product)[-count:]
     n, block, *pixels, lane = loops[: spatial + 3]
     reduction = loops[spatial + 3 :]
     sch.reorder(*reduction, n, *pixels, block, lane)

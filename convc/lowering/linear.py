@@ -1,0 +1,98 @@
+"""Fully connected layers: a product with a constant matrix that is stored for streaming.
+
+    sums[m, nb, v] = sum over k of a[m, k] * b[nb, k, v]
+
+`b` (K, N) is stored as (N / width, K, width): one pass over a contiguous run makes `width` outputs of each
+row. With one row the time is that of reading `b` once from memory; `alpha` is multiplied into it, and `beta`
+into a constant `c`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from convc.lowering.base import Layouts, Lowering
+from convc.lowering.direct import sum_error
+from convc.lowering.epilogue import finish, operand_placeholders, placeholder
+from convc.target import Target
+from convc.tiling import GemmShape, flatten, gemm_seconds, gemm_width, unflatten
+from convc.types import PLAIN, Array
+from convc.workload import OUTPUT, PRODUCT, Workload
+
+
+class Gemm(Lowering):
+    """`gemm` and `matmul` whose right-hand matrix is constant."""
+
+    name = "gemm"
+    ops = ("gemm", "matmul")
+
+    def applies(self, w: Workload, target: Target) -> str | None:
+        a, b = w.inputs[0], w.inputs[1]
+        if w.outputs[0].dtype != "float32":
+            return f"computes in float32, not {w.outputs[0].dtype}"
+        if a is None or b is None or not w.constant[1]:
+            return "the right-hand matrix must be constant, to be packed"
+        if b.rank != 2:
+            return f"the right-hand side must be one matrix, not of shape {b.shape}"
+        return None
+
+    def layouts(self, w: Workload, target: Target) -> Layouts:
+        return Layouts(tuple(None if t is None else PLAIN for t in w.inputs), (PLAIN,))
+
+    def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
+        attrs: Any = w.attrs
+        if index == 1:
+            g = GemmShape.of(w)
+            if w.op == "gemm":
+                array = (array.T if attrs.trans_b else array).astype("float64") * attrs.alpha
+            width = gemm_width(g, target)
+            blocks = -(-g.n // width)
+            padded = np.pad(array, ((0, 0), (0, blocks * width - g.n)))
+            return np.ascontiguousarray(padded.reshape(g.k, blocks, width).transpose(1, 0, 2), "float32")
+        if index == 2 and w.arity > 2:
+            return np.asarray(array.astype("float64") * attrs.beta, "float32", order="C")
+        return super().pack(w, target, index, array)
+
+    def compute(self, w: Workload, target: Target) -> Any:
+        g = GemmShape.of(w)
+        attrs: Any = w.attrs
+        kind, out = w.inputs[0], w.outputs[0]
+        assert kind is not None
+        width = gemm_width(g, target)
+        a = placeholder(kind, "a")
+        b = te.placeholder((-(-g.n // width), g.k, width), "float32", "b")
+        k = te.reduce_axis((0, g.k), "k")
+        transposed = w.op == "gemm" and attrs.trans_a
+        rows = kind.shape[:-1]
+
+        def term(m: Any, block: Any, lane: Any) -> Any:
+            value = a(k, m) if transposed else a(*unflatten(m, rows), k)
+            return te.sum(value * b(block, k, lane), axis=k)
+
+        product = te.compute((g.m, int(b.shape[0]), width), term, name=PRODUCT)
+        operands = operand_placeholders(w)
+        bias_kind = w.inputs[2] if w.arity > 2 else None
+        bias = None if bias_kind is None else placeholder(bias_kind, "bias")
+
+        def value(*index: Any) -> Any:
+            column = index[-1]
+            total = product(flatten(index[:-1], out.shape[:-1]), column // width, column % width)
+            if bias is not None:
+                where = index[len(index) - len(bias.shape) :]
+                addend = bias(*(0 if int(e) == 1 else i for e, i in zip(bias.shape, where, strict=True)))
+                total = total + (addend if w.constant[2] else addend * tirx.const(attrs.beta, "float32"))
+            return finish(total, w, operands, index)
+
+        result = te.compute(out.shape, value, name=OUTPUT)
+        extra = [] if bias is None else [bias]
+        return te.create_prim_func([a, b, *extra, *operands.values(), result])
+
+    def cost(self, w: Workload, target: Target) -> float:
+        return gemm_seconds(GemmShape.of(w), target)
+
+    def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
+        return sum_error(GemmShape.of(w).k)
