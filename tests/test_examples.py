@@ -1,0 +1,124 @@
+"""The example networks against the numbers that their papers and torchvision publish."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convc.evaluate import evaluate
+from convc.ir.verify import verify
+from convc.report.summary import summary, totals
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+
+def rows_of(module, **options):
+    graph = importlib.import_module(module).build(seed=None, **options)
+    verify(graph)
+    return {row.name: row for row in summary(graph)}
+
+
+# torchvision's documentation of its models; for GoogLeNet Caffe's bvlc_googlenet without the auxiliary heads
+PARAMETERS = [
+    ("lenet5", {}, 61_706),
+    ("alexnet", {}, 60_965_224),
+    ("vgg16", {}, 138_357_544),
+    ("googlenet", {}, 6_998_552),
+    ("resnet", {"depth": 18}, 11_689_512),
+    ("resnet", {"depth": 34}, 21_797_672),
+    ("resnet", {"depth": 50}, 25_557_032),
+    ("resnet", {"depth": 50, "original": True}, 25_557_032),
+    ("resnet", {"depth": 101}, 44_549_160),
+    ("resnet", {"depth": 152}, 60_192_808),
+    ("unet", {}, 31_030_658),
+]
+
+
+@pytest.mark.parametrize(("module", "options", "expected"), PARAMETERS)
+def test_parameter_counts_are_the_published_ones(module, options, expected):
+    assert totals(list(rows_of(module, **options).values()))["parameters"] == expected
+
+
+# Fields: Araujo et al., Distill 2019, table of AlexNet, VGG-16 and ResNet-v1 (stride on the first 1x1);
+# U-Net's bottom: 140, the receptive field usually quoted for it.
+FIELDS = [
+    ("alexnet", {}, "max_pool3", 195, 32, (1, 256, 6, 6)),
+    ("vgg16", {}, "conv5_3", 196, 16, (1, 512, 14, 14)),
+    ("vgg16", {}, "pool5", 212, 32, (1, 512, 7, 7)),
+    ("resnet", {"depth": 50, "original": True}, "layer4.2.output", 483, 32, (1, 2048, 7, 7)),
+    ("resnet", {"depth": 101, "original": True}, "layer4.2.output", 1027, 32, (1, 2048, 7, 7)),
+    ("resnet", {"depth": 152, "original": True}, "layer4.2.output", 1507, 32, (1, 2048, 7, 7)),
+    ("resnet", {"depth": 50}, "layer4.2.output", 427, 32, (1, 2048, 7, 7)),
+    ("resnet", {"depth": 18}, "layer4.1.output", 435, 32, (1, 512, 7, 7)),
+    ("resnet", {"depth": 34}, "layer4.2.output", 899, 32, (1, 512, 7, 7)),
+    ("unet", {}, "bottom.conv2", 140, 16, (1, 1024, 28, 28)),
+    ("unet", {}, "classes", 200, 1, (1, 2, 388, 388)),
+    ("lenet5", {}, "s4", 16, 4, (1, 16, 5, 5)),
+]
+
+
+@pytest.mark.parametrize(("module", "options", "layer", "size", "stride", "shape"), FIELDS)
+def test_receptive_fields_are_the_published_ones(module, options, layer, size, stride, shape):
+    row = rows_of(module, **options)[layer]
+    assert (row.receptive_field, row.stride) == ((size, size), (stride, stride))
+    assert row.output_shape == shape
+
+
+# The papers' own tables: VGG (15.5 G, known since), He et al. table 1 (1.8, 3.6, 3.8, 7.6 and 11.3 G), and
+# Szegedy et al. table 1 (about 1.5 G), all as multiply-adds to the digits that they give.
+MULTIPLY_ADDS = [
+    ("vgg16", {}, 15.5e9, 0.05e9),
+    ("resnet", {"depth": 18}, 1.8e9, 0.05e9),
+    ("resnet", {"depth": 34}, 3.6e9, 0.1e9),
+    ("resnet", {"depth": 50, "original": True}, 3.8e9, 0.1e9),
+    ("resnet", {"depth": 101, "original": True}, 7.6e9, 0.1e9),
+    ("resnet", {"depth": 152, "original": True}, 11.3e9, 0.1e9),
+    ("googlenet", {}, 1.5e9, 0.1e9),
+]
+
+
+@pytest.mark.parametrize(("module", "options", "expected", "rounding"), MULTIPLY_ADDS)
+def test_multiply_adds_are_those_of_the_papers(module, options, expected, rounding):
+    found = totals(list(rows_of(module, **options).values()))["multiply_adds"]
+    assert found == pytest.approx(expected, abs=rounding)
+
+
+def test_lenet5_of_1998_has_the_papers_parameters():
+    rows = summary(importlib.import_module("lenet5").build_1998())
+    by_layer = {}
+    for row in rows:
+        layer = row.name.split(".")[0]
+        by_layer[layer] = by_layer.get(layer, 0) + row.parameters
+    layers = {name: by_layer[name] for name in ("c1", "s2", "c3", "s4", "c5", "f6")}
+    # section II.B: 156, 12, 1,516, 32, 48,120 and 10,164 trainable parameters
+    assert layers == {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164}
+    assert sum(layers.values()) == 60_000
+
+
+def test_lenet5_of_1998_measures_distances_to_its_codes():
+    lenet5 = importlib.import_module("lenet5")
+    graph = lenet5.build_1998(batch=2)
+    image = np.random.default_rng(0).uniform(-0.1, 1.175, (2, 1, 32, 32))
+    (penalties,) = evaluate(graph, {"image": image})
+    last = next(node for node in reversed(graph.nodes) if node.name == "codes")
+    codes = -graph.constants[last.inputs[1]] / 2
+    graph.set_outputs([last.inputs[0]])
+    (features,) = evaluate(graph, {"image": image})
+    expected = ((features[:, None] - codes[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(penalties, expected, rtol=1e-12)
+
+
+def test_activations_of_a_deep_network_keep_their_size():
+    graph = importlib.import_module("resnet").build(depth=18, seed=0)
+    image = np.random.default_rng(0).standard_normal((1, 3, 224, 224))
+    (logits,) = evaluate(graph, {"image": image})
+    assert logits.shape == (1, 1000)
+    assert 1e-2 < np.abs(logits).max() < 1e2
+
+
+def test_a_batch_and_a_padded_unet():
+    unet = importlib.import_module("unet").build(batch=3, seed=None, size=64, padded=True)
+    assert unet.outputs[0].type.shape == (3, 2, 64, 64)
