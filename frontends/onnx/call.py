@@ -170,7 +170,7 @@ class Call:
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis counted from the front. A negative one counts from the end."""
-        if not -rank <= axis < max(rank, 1):
+        if not -rank <= axis < rank:
             self.malformed(f"axis {axis} is out of range for a tensor of {rank} dimensions.")
         return axis + rank if axis < 0 else axis
 

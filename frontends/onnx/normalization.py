@@ -82,8 +82,8 @@ def lrn(call: Call) -> Result:
 def lp_norm(call: Call) -> Result:
     """A tensor divided by its norm along one axis."""
     x, p = call.input(0), call.integer("p", 2)
-    if p not in (1, 2):
-        call.malformed(f"attribute p = {p} is neither 1 nor 2.")
+    if p not in (1, 2) or not x.type.is_float:
+        call.malformed(f"attribute p = {p} must be 1 or 2, and the input {x.type} one of floats.")
     attrs = ReduceAttrs((call.axis(call.integer("axis", -1), x.type.rank),))
     norm = call.part(f"reduce_l{p}", [x], attrs)
     least = call.scalar(float(np.finfo(x.type.dtype).tiny), x)  # zeros stay zeros: they are not 0 / 0
