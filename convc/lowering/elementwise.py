@@ -29,6 +29,15 @@ def _is_float(x: Expr) -> bool:
     return dtype_of(x).startswith("float")
 
 
+def _libm(name: str, *operands: Expr) -> Expr:
+    """A function of the C library, called for each lane."""
+    dtype = dtype_of(operands[0])
+    if dtype != "float64":
+        operands = tuple(cast(x, "float32") for x in operands)
+        return cast(tirx.call_pure_extern("float32", f"{name}f", *operands), dtype)
+    return tirx.call_pure_extern(dtype, name, *operands)
+
+
 def _relu(a: Any, x: Expr) -> Expr:
     return lower_bound(x, constant(0, x))
 
@@ -139,7 +148,7 @@ UNARY: dict[str, Unary] = {
     "softsign": lambda a, x: x / (constant(1, x) + f.absolute(x)),
     "sqrt": lambda a, x: tirx.sqrt(x),
     "swish": lambda a, x: x * f.sigmoid(constant(a.alpha, x) * x),
-    "tan": lambda a, x: tirx.tan(x),
+    "tan": lambda a, x: _libm("tan", x),  # of a vector, tirx.tan returns its argument (TVM 0.27, by sincos)
     "tanh": lambda a, x: f.tanh(x),
     "thresholded_relu": lambda a, x: select(x > constant(a.alpha, x), x, constant(0, x)),
 }
@@ -152,7 +161,15 @@ def _divide(a: Any, x: Expr, y: Expr) -> Expr:
 def _mod(a: Any, x: Expr, y: Expr) -> Expr:
     if not a.fmod:
         return te.floormod(x, y)
-    return tirx.fmod(x, y) if _is_float(x) else te.truncmod(x, y)
+    if not _is_float(x):
+        return te.truncmod(x, y)
+    return _libm("fmod", x, y)
+
+
+def _equal(a: Any, x: Expr, y: Expr) -> Expr:
+    if dtype_of(x) == "bool":  # LLVM has no comparison of vectors of bits in TVM's translation
+        x, y = x.astype("int8"), y.astype("int8")
+    return x == y
 
 
 def _power(a: Any, x: Expr, y: Expr) -> Expr:
@@ -165,7 +182,7 @@ BINARY: dict[str, Binary] = {
     "add": lambda a, x, y: x + y,
     "and": lambda a, x, y: tirx.And(x, y),
     "div": _divide,
-    "equal": lambda a, x, y: x == y,
+    "equal": _equal,
     "greater": lambda a, x, y: x > y,
     "greater_equal": lambda a, x, y: x >= y,
     "less": lambda a, x, y: x < y,
@@ -181,7 +198,9 @@ BINARY: dict[str, Binary] = {
     "xor": lambda a, x, y: tirx.Or(tirx.And(x, tirx.Not(y)), tirx.And(tirx.Not(x), y)),
 }
 
-_EXACT = frozenset({"abs", "cast", "ceil", "dropout", "floor", "identity", "isnan", "neg", "not", "relu", "round", "sign"})
+_EXACT = frozenset(
+    {"abs", "cast", "ceil", "dropout", "floor", "identity", "isnan", "neg", "not", "relu", "round", "sign"}
+)
 """Operators that need no more precision than their operand has."""
 
 
@@ -194,4 +213,4 @@ def unary(op: str, attrs: Attrs, x: Expr) -> Expr:
 
 def binary(op: str, attrs: Attrs, x: Expr, y: Expr) -> Expr:
     """The value of a binary operator at one point."""
-    return BINARY[op](attrs, x, y)
+    return let(x, lambda s: let(y, lambda t: BINARY[op](attrs, s, t)))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from tvm import tirx
+from tvm import te, tirx
 
 Expr = Any
 
@@ -39,6 +39,8 @@ def constant(value: float, like: Expr) -> Expr:
 
 def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
     """`body` of a variable that holds `value`, so that an expression used twice is written once."""
+    if isinstance(value, (te.tensor.TensorSlice, tirx.Var)):
+        return body(value)
     variable = tirx.Var("t", dtype_of(value))
     return tirx.Let(variable, value, body(variable))
 
@@ -50,12 +52,12 @@ def select(condition: Expr, yes: Expr, no: Expr) -> Expr:
 
 def lower_bound(x: Expr, bound: Expr) -> Expr:
     """max(x, bound) that hands NaN in x on."""
-    return select(x < bound, bound, x)
+    return let(x, lambda t: select(t < bound, bound, t))
 
 
 def upper_bound(x: Expr, bound: Expr) -> Expr:
     """min(x, bound) that hands NaN in x on."""
-    return select(x > bound, bound, x)
+    return let(x, lambda t: select(t > bound, bound, t))
 
 
 def absolute(x: Expr) -> Expr:
@@ -179,7 +181,8 @@ def log1p(x: Expr) -> Expr:
     def split(x: Expr) -> Expr:
         near = tirx.And(x > constant(math.sqrt(0.5) - 1, x), x < constant(math.sqrt(2) - 1, x))
         zero = constant(0, x)
-        return select(near, _log_sum(zero, select(near, x, zero)), log(one + x))
+        inside = let(select(near, x, zero), lambda f: _log_sum(zero, f))
+        return select(near, inside, log(one + x))
 
     return let(x, split)
 
@@ -265,7 +268,11 @@ def acosh(x: Expr) -> Expr:
 
     def of_excess(y: Expr) -> Expr:
         small = let(upper_bound(y, huge), lambda y: log1p(y + tirx.sqrt(two * y + y * y)))
-        return select(y < huge, select(y < constant(0, y), constant(math.nan, y), small), log(y) + constant(math.log(2), y))
+        return select(
+            y < huge,
+            select(y < constant(0, y), constant(math.nan, y), small),
+            log(y) + constant(math.log(2), y),
+        )
 
     return let(x - constant(1, x), of_excess)
 

@@ -1,0 +1,121 @@
+"""The fallback: every operator by its definition, in loops that vectorise, on plain tensors or channel blocks.
+
+One formula each, in the `generic_*` modules. Convolutions and matrix products are here too, as plain loop
+nests, so that no supported operator lacks code; other lowerings compute those faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import te
+
+from convc.ir import opdef
+
+# The formulas register themselves.
+from convc.lowering import generic_linear as _linear
+from convc.lowering import generic_norm as _norm
+from convc.lowering import generic_pointwise as _pointwise
+from convc.lowering import generic_pool as _pool
+from convc.lowering import generic_reduce as _reduce
+from convc.lowering import generic_resize as _resize
+from convc.lowering import generic_shape as _shape
+from convc.lowering.base import Layouts, Lowering
+from convc.lowering.elementwise import UNBOUNDED
+from convc.lowering.epilogue import finish, operand_placeholders, placeholder
+from convc.lowering.formula import FORMULAS, At, Call, Operand, logical
+from convc.lowering.functions import constant, select
+from convc.target import Target
+from convc.types import Array
+from convc.workload import OUTPUT, Workload
+
+_FAMILIES = (_linear, _norm, _pointwise, _pool, _reduce, _resize, _shape)
+_VECTORS = ("batch_norm",)
+"""Operators whose inputs after the first hold one value for each channel."""
+_SCALAR_EFFICIENCY = 1 / 30
+"""Fraction of peak at which the plain loop nests of convolutions and products run."""
+
+
+class Generic(Lowering):
+    """Any operator of the IR."""
+
+    name = "generic"
+    ops = tuple(sorted(FORMULAS))
+
+    def applies(self, w: Workload, target: Target) -> str | None:
+        return None
+
+    def layouts(self, w: Workload, target: Target) -> Layouts:
+        if w.op == "relayout":
+            return Layouts(tuple(t and t.layout for t in w.inputs), tuple(t.layout for t in w.outputs))
+        return FORMULAS[w.op].layouts(w, target)
+
+    def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
+        if _is_vector(w, index):
+            padded = np.zeros(_vector_length(w), array.dtype)
+            padded[: len(array)] = array
+            return padded
+        return super().pack(w, target, index, array)
+
+    def compute(self, w: Workload, target: Target) -> Any:
+        operands = tuple(self._operand(w, i) for i in range(w.arity))
+        call = Call(w, target, operands)
+        steps = operand_placeholders(w)
+        outputs = [self._final(w, i, at, steps) for i, at in enumerate(FORMULAS[w.op].formula(call))]
+        parameters = [o.tensor for o in operands if o is not None]
+        return te.create_prim_func([*parameters, *steps.values(), *outputs])
+
+    def _operand(self, w: Workload, index: int) -> Operand | None:
+        kind = w.inputs[index]
+        if kind is None:
+            return None
+        if _is_vector(w, index):
+            return Operand(te.placeholder((_vector_length(w),), kind.dtype, f"x{index}"), kind)
+        return Operand(placeholder(kind, f"x{index}"), kind)
+
+    def _final(self, w: Workload, output: int, at: At, steps: dict[int, Any]) -> Any:
+        """The block that stores one output. Lanes beyond the channels are cleared where they could be inf or NaN."""
+        kind = w.outputs[output]
+        ops = {w.op, *(step.op for step in w.epilogue)}
+        masked = kind.layout.block > 1 and kind.shape[1] % kind.layout.block != 0 and bool(ops & UNBOUNDED)
+
+        def store(*index: Any) -> Any:
+            value = at(*index)
+            if output == 0:
+                value = finish(value, w, steps, index)
+            if masked:
+                channel = logical(index, kind.layout)[1]
+                value = select(channel < kind.shape[1], value, constant(0, value))
+            return value
+
+        return te.compute(kind.physical, store, name=OUTPUT if output == 0 else f"{OUTPUT}_{output}")
+
+    def cost(self, w: Workload, target: Target) -> float:
+        tensors = [t for t in (*w.inputs, *w.outputs) if t is not None]
+        moved = sum(t.nbytes for t in tensors)
+        bandwidth = target.memory_bandwidth if moved > target.l3 else target.l3_bandwidth * target.threads
+        cost = opdef(w.op).cost(w.attrs, w.inputs[: w.arity], w.outputs)
+        flops = 2 * cost.multiply_adds / (target.peak * _SCALAR_EFFICIENCY)
+        return moved / bandwidth + flops + target.launch_seconds
+
+    def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
+        """Rounding of a sum of n terms grows as sqrt(n) (Higham, Accuracy and Stability, section 4.6)."""
+        x = w.inputs[0]
+        cost = opdef(w.op).cost(w.attrs, w.inputs[: w.arity], w.outputs)
+        length = cost.multiply_adds / max(w.outputs[0].size, 1)
+        assert x is not None
+        return float(np.finfo(np.float32).eps) * (4 + math.sqrt(length))
+
+
+def _is_vector(w: Workload, index: int) -> bool:
+    """Whether a constant input is stored as one value for each lane of the blocked output."""
+    return w.op in _VECTORS and 0 < index < w.arity and w.constant[index]
+
+
+def _vector_length(w: Workload) -> int:
+    out = w.outputs[0]
+    block = out.layout.block
+    return -(-out.shape[1] // block) * block
