@@ -118,6 +118,6 @@ def test_a_failing_reference_names_the_node():
         """
     )
     with pytest.raises(
-        GraphError, match="The reference of <gather 'pick'> in graph 'test' failed: .*out of bounds"
+        GraphError, match=r"The reference of <gather 'pick'> in graph 'test' failed: .*out of bounds"
     ):
         evaluate(graph, {"x": np.zeros(2), "i": np.array([5])})

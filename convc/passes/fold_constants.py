@@ -30,6 +30,8 @@ class FoldConstants(Pass):
         """One sweep in topological order suffices: constants only flow forward."""
         changes = Changes()
         for node in graph.nodes:
+            if node.op == "identity" and not node.epilogue:
+                continue  # removing identities renames nothing
             arrays = [graph.constant(v) for v in node.inputs]
             if any(a is None and v is not None for a, v in zip(arrays, node.inputs, strict=True)):
                 continue

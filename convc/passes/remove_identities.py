@@ -94,6 +94,8 @@ class Identity(Rule[Value]):
     def match(self, graph: Graph, node: Node) -> Value | None:
         if node.epilogue or len(node.outputs) != 1:
             return None
+        if node.op == "identity":
+            return node.inputs[0]
         computed = [v for v in node.inputs if v is not None and graph.constant(v) is None]
         if len(computed) != 1 or computed[0].type != node.output.type:
             return None

@@ -1,0 +1,145 @@
+"""Imports point one way, and heavy packages are imported in their own rooms only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+FOLDERS = {
+    "convc": ROOT / "convc",
+    "convc.frontends": ROOT / "frontends",
+    "convc.schedules": ROOT / "schedules",
+}
+
+SOURCES = {
+    ".".join([package, *path.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__"): path
+    for package, folder in FOLDERS.items()
+    for path in folder.rglob("*.py")
+}
+
+VALUES = ("types", "errors", "target", "settings")
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "types": (),
+    "errors": (),
+    "target": ("types", "errors"),
+    "settings": ("types", "errors"),
+    "ir": VALUES,
+    "ops": (*VALUES, "ir"),
+    "frontends": (*VALUES, "ir", "ops"),
+    "evaluate": (*VALUES, "ir", "ops"),
+    "runtime": VALUES,
+}
+"""Rooms with a list of their own: all that they may import."""
+
+ORDER = (
+    (*VALUES, "progress"),
+    ("ir",),
+    ("ops",),
+    ("workload", "evaluate", "runtime", "frontends"),
+    ("passes", "lowering", "schedules", "tiling", "winograd_tiling"),
+    ("select", "layout", "memory", "program", "views"),
+    ("codegen",),
+    ("compiler", "verify"),
+    ("report", "tune"),
+    ("backend", "cli"),
+)
+"""From the bottom up. A room sees those on lower steps and on its own."""
+
+APART = [("lowering", "schedules"), ("schedules", "lowering")]
+"""Neighbours that never meet."""
+
+HEAVY = {
+    "tvm": ("lowering", "schedules", "codegen", "tune"),
+    "onnx": ("frontends.onnx", "backend"),
+    "torch": (),
+}
+
+
+def room(module: str) -> str:
+    """The part of the house that a module belongs to: `ir` for `convc.ir.graph`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """Modules that a file imports (anywhere, or only when it is itself imported)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.update(_members(node))
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if not (top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def _members(node: ast.ImportFrom) -> list[str]:
+    """`from a import b` as `a.b` where that is a module, else as `a`."""
+    assert node.module is not None
+    names = [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name if name in SOURCES else node.module for name in names]
+
+
+EVERY = sorted(SOURCES.items())
+
+
+@pytest.mark.parametrize(("module", "path"), EVERY, ids=[m for m, _ in EVERY])
+def test_arrows_point_down(module: str, path: Path):
+    here = room(module)
+    steps = {name: number for number, names in enumerate(ORDER) for name in names}
+    assert not here or here in steps, f"{module} has no step: write '{here}' into ORDER"
+    for target in imports(path):
+        there = room(target)
+        if not target.startswith("convc.") or there == here:
+            continue
+        if here in ALLOWED:
+            assert there in ALLOWED[here], f"{module} imports {target}; {here} may import {ALLOWED[here]}"
+        if here:
+            assert there in steps, f"{target} has no step: write '{there}' into ORDER"
+            assert steps[there] <= steps[here], f"{module} imports {target}, which stands above it"
+        assert (here, there) not in APART, f"{module} imports {target}; these rooms never meet"
+
+
+@pytest.mark.parametrize(("module", "path"), EVERY, ids=[m for m, _ in EVERY])
+def test_heavy_packages_stay_in_their_rooms(module: str, path: Path):
+    for target in imports(path):
+        package = target.split(".")[0]
+        rooms = HEAVY.get(package)
+        if rooms is not None:
+            inside = any(module == f"convc.{r}" or module.startswith(f"convc.{r}.") for r in rooms)
+            assert inside, f"{module} imports {target}, which belongs to {rooms or 'no room'}"
+
+
+def test_importing_convc_loads_no_compiler():
+    """What `import convc` pulls in at once, followed file by file, holds neither tvm nor onnx."""
+    seen, pending = set(), ["convc", "convc.runtime"]
+    while pending:
+        module = pending.pop()
+        if module in seen or module not in SOURCES:
+            continue
+        seen.add(module)
+        for target in imports(SOURCES[module], top_level=True):
+            assert target.split(".")[0] not in ("tvm", "onnx", "torch"), f"{module} imports {target}"
+            parents = target.split(".")
+            pending += [".".join(parents[:n]) for n in range(1, len(parents) + 1)]
+    assert "convc.errors" in seen
+
+
+def test_the_check_sees_arrows():
+    """The walker finds imports of every form: the tests above would pass on a walker that finds none."""
+    assert "convc.types" in imports(SOURCES["convc.ir.graph"])
+    assert "convc.ir.graph" in imports(SOURCES["convc.ir"])
+    assert "convc.ir.text" in imports(SOURCES["convc.ir.graph"])  # inside a function
+    assert "convc.ir.text" not in imports(SOURCES["convc.ir.graph"], top_level=True)
+    assert {room(m) for m in SOURCES} >= {"ir", "ops", "passes", "lowering", "frontends", "schedules"}
