@@ -131,11 +131,16 @@ def narrow(s: ConvShape, target: Target) -> bool:
     return s.groups == 1 and s.ic <= 4
 
 
+def by_channel(s: ConvShape) -> bool:
+    """Whether a convolution multiplies vectors of channels, each channel being a group of its own."""
+    return s.depthwise and s.groups > 1
+
+
 def direct_tiles(s: ConvShape, target: Target) -> list[Tile]:
     """The tiles by which `direct` can cover an output: exact in rows and blocks, and in padded columns."""
     columns = divisors(padded_columns(s.output[-1], target))
     rows = divisors(s.output[-2]) if len(s.output) > 1 else [1]
-    shared = 1 if s.depthwise else Channels.of(s, target.lanes).sharing
+    shared = 1 if by_channel(s) else Channels.of(s, target.lanes).sharing
     tiles = (
         Tile(r, c, b)
         for c in columns
@@ -216,7 +221,7 @@ EXPOSED = 0.15
 
 def direct_seconds(s: ConvShape, target: Target) -> float:
     """Predicted time of `direct`."""
-    span = 1 if s.depthwise else s.ic if narrow(s, target) else Channels.of(s, target.lanes).span
+    span = 1 if by_channel(s) else s.ic if narrow(s, target) else Channels.of(s, target.lanes).span
     pixels = math.prod(s.output[:-1]) * padded_columns(s.output[-1], target)
     return product_seconds(s, direct_tile(s, target), pixels, span, target)
 

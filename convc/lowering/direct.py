@@ -20,7 +20,7 @@ from tvm import te, tirx
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.target import Target
-from convc.tiling import Channels, direct_seconds, narrow, padded_columns
+from convc.tiling import Channels, by_channel, direct_seconds, narrow, padded_columns
 from convc.types import PLAIN, Array, Layout
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Halo, Workload
 
@@ -52,7 +52,7 @@ class Direct(Lowering):
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
         s = ConvShape.of(w)
         if index == 1:
-            if s.depthwise:
+            if by_channel(s):
                 return pack_vector(array[:, 0], target)
             return pack_weights(array, s, channels(s, target), target)
         if index == 2 and w.arity > 2:
@@ -71,7 +71,7 @@ class Direct(Lowering):
         def pixel(index: Sequence[Any]) -> list[Any]:
             return [i * a + k * d for i, k, a, d in zip(index, taps, s.strides, s.dilations, strict=True)]
 
-        if s.depthwise:
+        if by_channel(s):
             weights = te.placeholder((blocks, *s.kernel, lanes), out.dtype, "w")
 
             def term(n: Any, kb: Any, *rest: Any) -> Any:
@@ -136,8 +136,8 @@ def channels(s: ConvShape, target: Target) -> Channels:
 
 def locate(c: Channels, block: Any, step: Any, inner: Any) -> tuple[Any, Any]:
     """Where input channel `start(block) + step * c.inner + inner` is stored: its block and its lane."""
-    if c.span <= c.lanes and c.last + c.span <= c.lanes:
-        return 0, step * c.inner + inner
+    if c.lanes % c.inner:  # a single run, from the start of the only block
+        return 0, inner
     unit: Any = step
     if c.groups > 1:
         if c.group_out % c.lanes == 0:

@@ -1,0 +1,135 @@
+"""The direct lowering and its CPU schedule against float64, and what its tiles promise."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from case import Case
+from cases import cases
+from kernels import TARGETS, Job, assert_right, build, draw, run, target
+from layer_cases import conv
+
+from convc.ir import Attrs, Step
+from convc.lowering.direct import Direct
+from convc.schedules.base import NotApplicable
+from convc.schedules.cpu import direct
+from convc.tiling import Channels, Tile, direct_tile, divisors, padded_columns
+from convc.types import TensorType
+from convc.workload import ConvShape
+
+RELU = Step("relu")
+
+MORE = [
+    conv("residual-24", (2, 24, 7, 9), (40, 24, 3, 3), pads=1, bias=True),
+    conv("wide-prime", (1, 8, 3, 149), (16, 8, 3, 3), pads=((1, 1), (0, 0)), strides=(1, 2)),
+    conv("wide-prime-unit", (1, 3, 2, 59), (20, 3, 1, 3), pads=((0, 0), (1, 1)), bias=True),
+    conv("dilated-2-strided-3", (1, 16, 20, 19), (33, 16, 3, 2), pads=(2, 1), strides=3, dilations=2),
+    conv("groups-full-blocks", (1, 64, 6, 7), (96, 32, 3, 3), pads=1, groups=2, bias=True),
+    conv("groups-of-24-to-32", (1, 72, 5, 5), (96, 24, 3, 3), pads=1, groups=3),
+    conv("groups-of-4", (1, 32, 9, 8), (32, 4, 3, 3), pads=1, groups=8),
+    conv("groups-of-5-to-3", (1, 30, 6, 6), (18, 5, 3, 3), pads=1, groups=6, bias=True),
+    conv("groups-of-3-to-40", (1, 9, 4, 6), (120, 3, 1, 1), groups=3),
+    conv("depthwise-5x5-prime", (1, 24, 9, 61), (24, 1, 5, 5), pads=2, groups=24, bias=True),
+    conv("depthwise-1d", (2, 20, 33), (20, 1, 3), pads=((2, 0),), dilations=1, groups=20),
+    conv("depthwise-3d", (1, 17, 4, 5, 6), (17, 1, 3, 3, 3), pads=1, strides=(1, 2, 1), groups=17),
+    conv("1d-narrow-strided", (1, 1, 200), (16, 1, 9), pads=4, strides=2, bias=True),
+    conv("3d-blocks", (1, 32, 4, 6, 14), (48, 32, 2, 3, 3), pads=((0, 1), 1, 1)),
+    conv("one-pixel-many", (1, 50, 1, 1), (260, 50, 1, 1), bias=True),
+]
+
+
+def epilogue_of(case: Case) -> tuple[Step, ...]:
+    """A residual addition and relu where the name asks for it."""
+    return (Step("add", Attrs(), len(case.inputs)), RELU) if "residual" in case.id else (RELU,)
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
+def test_equals_float64(machine):
+    jobs = [Job.of(case, Direct(), direct, machine, epilogue_of(case)) for case in [*cases("conv"), *MORE]]
+    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
+    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
+        assert_right(job, arrays, result)
+
+
+def test_every_configuration_computes_the_same():
+    first = Job.of(conv("space", (2, 24, 4, 12), (64, 24, 3, 3), pads=1), Direct(), direct, TARGETS[0])
+    configs = list(direct.space(first.workload, first.target))
+    assert first.config in configs
+    assert {c.blocks_last for c in configs} == {0, 1}
+    assert len({(c.rows, c.cols, c.blocks) for c in configs}) > 5
+    jobs = [first.with_config(c) for c in configs]
+    arrays = draw(first.workload.inputs)
+    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
+        assert_right(job, arrays, result)
+
+
+def test_sums_stay_in_registers():
+    machine = target(16, 32, "znver4")
+    shapes = [
+        ((1, 64, 28, 28), (64, 64, 3, 3), 1), ((1, 64, 14, 14), (64, 64, 3, 3), 1),
+        ((1, 64, 7, 7), (64, 64, 3, 3), 1), ((1, 3, 56, 56), (64, 3, 7, 7), 2),
+    ]  # fmt: skip
+    for x, w, stride in shapes:
+        case = conv("registers", x, w, pads=w[-1] // 2, strides=stride, bias=True)
+        job = Job.of(case, Direct(), direct, machine, (RELU,))
+        tile = direct_tile(ConvShape.of(job.workload), machine)
+        assert tile.sums >= 14
+        code = build([job]).inspect_source("asm").splitlines()
+        assert sum("vfmadd" in line and "zmm" in line for line in code) >= tile.sums
+        spills = [line for line in code if re.search(r"%zmm\d+, -?\d*\(%r[sb]p", line)]
+        assert not spills, f"{tile} spills: {spills[0]}"
+
+
+def test_refuses_more_sums_than_registers():
+    job = Job.of(conv("tile", (1, 16, 28, 28), (64, 16, 3, 3)), Direct(), direct, TARGETS[1])
+    too_many = replace(job.config, rows=1, cols=13, blocks=2)
+    with pytest.raises(NotApplicable, match="16 vector registers"):
+        job.with_config(too_many).function()
+
+
+def test_refuses_what_it_cannot_pack():
+    job = Job.of(conv("refused", (1, 16, 5, 5), (16, 16, 3, 3), bias=True), Direct(), direct, TARGETS[0])
+    w = job.workload
+    assert Direct().applies(w, job.target) is None
+    assert "weights" in str(Direct().applies(replace(w, constant=(False, False, True)), job.target))
+    assert "bias" in str(Direct().applies(replace(w, constant=(False, True, False)), job.target))
+    double = replace(w, outputs=(TensorType((1, 16, 3, 3), "float64"),))
+    assert "float64" in str(Direct().applies(double, job.target))
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
+def test_columns_are_padded_little_and_only_when_needed(machine):
+    for columns in range(1, 300):
+        padded = padded_columns(columns, machine)
+        best = max(d for d in divisors(padded) if Tile(1, d, 1).fits(machine))
+        assert columns <= padded <= columns * 1.12
+        assert best >= min(6, columns)
+        assert padded == columns or max(d for d in divisors(columns) if d <= 13) < 6
+
+
+def test_channels_of_groups():
+    def channels(ic: int, oc: int, groups: int) -> Channels:
+        shape = ConvShape(1, ic, oc, (1,), (1,), (1,), (1,), (1,), ((0, 0),), groups)
+        return Channels.of(shape, 16)
+
+    assert (channels(48, 64, 1).steps, channels(48, 64, 1).inner) == (3, 16)
+    assert (channels(24, 64, 1).steps, channels(24, 64, 1).inner) == (3, 8)
+    assert (channels(10, 64, 1).steps, channels(10, 64, 1).inner) == (1, 10)
+    narrow = channels(32, 32, 8)  # 4 groups of 4 in each vector
+    assert (narrow.steps, narrow.inner, narrow.start(1), narrow.sharing) == (1, 16, 16, 1)
+    wide = channels(64, 128, 2)
+    assert (wide.steps, wide.inner, wide.start(3), wide.start(4), wide.sharing) == (2, 16, 0, 32, 4)
+
+
+def test_price_follows_the_work():
+    def price(x: tuple[int, ...], w: tuple[int, ...], **attrs: int) -> float:
+        job = Job.of(conv("priced", x, w, **attrs), Direct(), direct, TARGETS[0])
+        return Direct().cost(job.workload, job.target)
+
+    one = price((1, 64, 56, 56), (64, 64, 3, 3), pads=1)
+    flops = 2 * 64 * 64 * 9 * 56 * 56
+    assert flops / TARGETS[0].peak <= one <= 1.2 * flops / TARGETS[0].peak
+    assert 3.7 * one < price((4, 64, 56, 56), (64, 64, 3, 3), pads=1) < 4.1 * one
+    assert price((1, 64, 56, 56), (64, 4, 3, 3), pads=1, groups=16) < 0.5 * one

@@ -1,0 +1,101 @@
+"""The gemm lowering and its CPU schedule against float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from case import Case, f32
+from cases import cases
+from kernels import TARGETS, Job, assert_right, draw, run, target, workload
+
+from convc.ir import Attrs, Step
+from convc.lowering.linear import Gemm
+from convc.ops.linear import GemmAttrs
+from convc.schedules.base import NotApplicable
+from convc.schedules.cpu import gemm
+from convc.tiling import GemmShape, gemm_width
+
+
+def product(id: str, m: int, k: int, n: int, c: tuple[int, ...] | None = None, **attrs: object) -> Case:
+    """`gemm` with a constant right-hand side and, if it has a shape, a constant `c`."""
+    a = GemmAttrs(**attrs)  # type: ignore[arg-type]
+    inputs = [f32(k, m) if a.trans_a else f32(m, k), f32(n, k) if a.trans_b else f32(k, n)]
+    if c is not None:
+        inputs.append(f32(*c))
+    return Case(f"gemm-{id}", "gemm", a, tuple(inputs), tuple(range(1, len(inputs))))
+
+
+MORE = [
+    product("row-1000", 1, 300, 1000, (1000,), trans_b=True),
+    product("row-wide", 1, 64, 2048, (1, 2048)),
+    product("row-1-column", 1, 33, 1),
+    product("scaled-batch3", 3, 77, 33, (3, 33), alpha=0.5, beta=2.0),
+    product("column-bias", 5, 64, 17, (5, 1), trans_a=True, beta=-1.5),
+    product("scalar-bias", 7, 20, 1, (), alpha=-2.0, trans_a=True, trans_b=True),
+    product("batch32", 32, 48, 160, (160,)),
+    product("batch-prime", 61, 20, 40, (40,)),
+    Case("matmul-2x3-rows", "matmul", Attrs(), (f32(2, 3, 20), f32(20, 30)), (1,)),
+    Case("matmul-vector", "matmul", Attrs(), (f32(20), f32(20, 30)), (1,)),
+]
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
+def test_equals_float64(machine):
+    jobs = []
+    for case in [*cases("gemm", "matmul"), *MORE]:
+        if Gemm().applies(workload(case, Gemm(), machine), machine) is None:
+            jobs.append(Job.of(case, Gemm(), gemm, machine, (Step("relu"),)))
+    assert len(jobs) > len(MORE) + 3
+    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
+    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
+        assert_right(job, arrays, result)
+
+
+def test_computed_bias_and_residual():
+    case = product("computed-bias", 3, 16, 40, (40,), beta=0.5)
+    case = replace(case, constants=(1,))
+    steps = (Step("add", Attrs(), 3), Step("relu"))
+    job = Job.of(case, Gemm(), gemm, TARGETS[0], steps)
+    arrays = draw(job.workload.inputs)
+    assert_right(job, arrays, run([job], [arrays])[0])
+
+
+def test_every_configuration_computes_the_same():
+    first = Job.of(product("space", 6, 32, 100, (100,)), Gemm(), gemm, TARGETS[0])
+    configs = list(gemm.space(first.workload, first.target))
+    assert first.config in configs
+    assert {c.rows for c in configs} == {1, 2, 3, 6}
+    jobs = [first.with_config(c) for c in configs]
+    arrays = draw(first.workload.inputs)
+    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
+        assert_right(job, arrays, result)
+    with pytest.raises(NotApplicable, match="does not divide"):
+        first.with_config(replace(first.config, rows=4)).function()
+
+
+def test_one_row_costs_as_much_as_reading_its_weights():
+    machine = target(16, 32)
+    job = Job.of(product("fc6", 1, 25088, 4096, (4096,), trans_b=True), Gemm(), gemm, machine)
+    seconds = Gemm().cost(job.workload, machine)
+    assert 1.0 <= seconds * machine.memory_bandwidth / (4 * 25088 * 4096) <= 1.1
+    many = Job.of(product("many", 256, 1024, 1024), Gemm(), gemm, machine)
+    seconds = Gemm().cost(many.workload, machine)
+    assert 1.0 <= seconds * machine.peak / (2 * 256 * 1024 * 1024) <= 1.15
+
+
+def test_columns_are_stored_in_runs_that_leave_work_for_all_threads():
+    for n in (1, 10, 100, 1000, 4096):
+        for threads in (1, 2, 8, 64):
+            machine = TARGETS[0].with_threads(threads)
+            width = gemm_width(GemmShape(1, 512, n), machine)
+            assert width % 16 == 0
+            assert width == 16 or -(-n // width) >= 4 * threads
+
+
+def test_refusals():
+    job = Job.of(product("refused", 2, 8, 8), Gemm(), gemm, TARGETS[0])
+    computed = replace(job.workload, constant=(False, False))
+    assert "must be constant" in str(Gemm().applies(computed, job.target))
+    batched = replace(job.workload, op="matmul", inputs=(f32(2, 4, 8), f32(2, 8, 8)))
+    assert "(2, 8, 8)" in str(Gemm().applies(batched, job.target))
