@@ -57,7 +57,7 @@ def up_down() -> Graph:
     x = net.relu(net.conv(net.max_pool(skip, 2), 32, 3, padding=1))
     x = net.conv_transpose(x, 16, 2, stride=2)
     x = net.relu(net.conv(net.concat([skip, x], axis=1), 16, 3, padding=1))
-    net.output(net.conv(net.resize(x, 2.0), 2, 1))
+    net.output(net.conv(net.resize(x, scale=2.0), 2, 1))
     return net.graph
 
 
