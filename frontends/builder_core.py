@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import EllipsisType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -132,7 +133,7 @@ class Tensor:
 
 
 Operand = Tensor | Array | float
-Index = slice | int | Any
+Index = slice | int | EllipsisType
 """One entry of a slice: a slice, an integer (which drops the axis) or an ellipsis."""
 
 

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from convc.evaluate import evaluate
+from convc.frontends.onnx import read
 from convc.ir.verify import verify
 from convc.report.summary import summary, totals
 
@@ -122,3 +124,74 @@ def test_activations_of_a_deep_network_keep_their_size():
 def test_a_batch_and_a_padded_unet():
     unet = importlib.import_module("unet").build(batch=3, seed=None, size=64, padded=True)
     assert unet.outputs[0].type.shape == (3, 2, 64, 64)
+
+
+# ---- the digits demo
+
+
+def test_enlarged_digits_keep_their_ink_and_levels():
+    digits = importlib.import_module("digits")
+    small = np.zeros((2, 8, 8))
+    small[0] = 16
+    small[1, 2, 5] = 16
+    full, dot = (digits.enlarge(small)[:, 0] + 0.1) / 1.275
+    eps = 8 * np.finfo("f4").eps
+    expected = np.zeros((32, 32))
+    expected[4:28, 4:28] = 1
+    np.testing.assert_allclose(full, expected, atol=eps)
+    assert dot.sum() == pytest.approx(9, abs=1e-3)  # nine pixels for one: bilinear weights add up to 3 x 3
+    assert np.unravel_index(dot.argmax(), dot.shape) == (4 + 3 * 2 + 1, 4 + 3 * 5 + 1)
+
+
+def test_backpropagation_agrees_with_differences():
+    trainer = importlib.import_module("train_lenet5")
+    rng = np.random.default_rng(0)
+    p = {name: array.astype(np.float64) for name, array in trainer.initial(rng).items()}
+    images, labels = rng.uniform(-0.1, 1.175, (3, 1, 32, 32)), np.array([1, 0, 7])
+    _, grads = trainer.gradients(p, images, labels)
+    for name, array in p.items():
+        direction = rng.standard_normal(array.shape)
+        step = 1e-5
+        ahead, back = (
+            trainer.gradients({**p, name: array + sign * step * direction}, images, labels)[0]
+            for sign in (1, -1)
+        )
+        # central differences: the error is the third derivative's share, about step**2 of the slope's size
+        scale = np.abs(grads[name]).sum()
+        assert (ahead - back) / (2 * step) == pytest.approx((grads[name] * direction).sum(), abs=1e-6 * scale)
+
+
+def test_distortion_without_strength_is_the_identity(monkeypatch):
+    trainer = importlib.import_module("train_lenet5")
+    images = np.random.default_rng(0).uniform(-0.1, 1.175, (3, 1, 32, 32)).astype(np.float32)
+    monkeypatch.setattr(trainer, "STRETCH", 0.0)
+    monkeypatch.setattr(trainer, "SHIFT", 0.0)
+    np.testing.assert_allclose(trainer.distorted(np.random.default_rng(0), images), images, atol=1e-6)
+
+
+def test_the_committed_model_is_lenet5_and_takes_any_batch():
+    model = EXAMPLES / "lenet5_digits.onnx"
+    graph = read(model, input_shapes={"image": (3, 1, 32, 32)})
+    rows = summary(graph)
+    assert totals(rows)["parameters"] == 61_706
+    assert graph.output_names == ("probabilities",)
+    image = np.random.default_rng(0).uniform(-0.1, 1.175, (3, 1, 32, 32)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    (expected,) = evaluate(graph, {"image": image})
+    (found,) = session.run(None, {"image": image})
+    # float32 against float64: sums of at most 400 products, and tanh keeps errors from growing
+    np.testing.assert_allclose(found, expected, rtol=0, atol=400 * np.finfo("f4").eps)
+
+
+def test_the_committed_model_reads_digits():
+    """Drawn characters that nobody trained with: coarse, but a network of wrong weights fails."""
+    strokes = {
+        0: ["  ####  ", " ##  ## ", " #    # ", " #    # ", " #    # ", " #    # ", " ##  ## ", "  ####  "],
+        1: ["   ##   ", "  ###   ", " ####   ", "   ##   ", "   ##   ", "   ##   ", "   ##   ", "   ##   "],
+        7: [" ###### ", "     ## ", "     #  ", "   ###  ", "   ##   ", "  ##    ", "  ##    ", "  #     "],
+    }
+    digits = importlib.import_module("digits")
+    small = np.array([[[16.0 * (c == "#") for c in line] for line in lines] for lines in strokes.values()])
+    graph = read(EXAMPLES / "lenet5_digits.onnx", input_shapes={"image": (len(small), 1, 32, 32)})
+    (probabilities,) = evaluate(graph, {"image": digits.enlarge(small)})
+    assert list(probabilities.argmax(1)) == list(strokes)
