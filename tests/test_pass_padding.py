@@ -36,7 +36,7 @@ def test_a_pad_with_other_readers_stays_for_them():
         """
         input %x : float32[1,1,3]
         const %w : float32[1,1,2] = [1.0, 2.0]
-        %p : float32[1,1,5] = pad(%x) {pads=((0, 0), (0, 0), (1, 1))} from "Pad_0"
+        %p : float32[1,1,5] = pad(%x) {pads=((0, 0), (0, 0), (1, 1))} from "Pad"
         %y : float32[1,1,4] = conv(%p, %w) {strides=(1,), dilations=(1,), pads=((0, 0),)} from "Conv_1"
         %z : float32[1,1,5] = neg(%p)
         output %y
@@ -45,8 +45,8 @@ def test_a_pad_with_other_readers_stays_for_them():
         """
         input %x : float32[1,1,3]
         const %w : float32[1,1,2] = [1.0, 2.0]
-        %p : float32[1,1,5] = pad(%x) {pads=((0, 0), (0, 0), (1, 1))} from "Pad_0"
-        %y : float32[1,1,4] = conv(%x, %w) {strides=(1,), dilations=(1,), pads=((1, 1),)} from "Conv_1", "Pad_0"
+        %p : float32[1,1,5] = pad(%x) {pads=((0, 0), (0, 0), (1, 1))} from "Pad"
+        %y : float32[1,1,4] = conv(%x, %w) {strides=(1,), dilations=(1,), pads=((1, 1),)} from "Conv_1", "Pad"
         %z : float32[1,1,5] = neg(%p)
         output %y
         output %z

@@ -15,7 +15,10 @@ from typing import ClassVar
 from convc.ir import Graph, Node, Step, Value, opdef
 from convc.passes.base import Changes, Pass
 
-KERNELS = ("conv", "conv_transpose", "gemm", "matmul", "average_pool", "max_pool", "lp_pool")
+KERNELS = (
+    "conv", "conv_transpose", "gemm", "matmul", "average_pool", "max_pool", "lp_pool",
+    "instance_norm", "group_norm", "layer_norm", "resize",
+)  # fmt: skip
 """Operators with loops of their own, whose lowerings end in an epilogue."""
 
 COMMUTATIVE = ("add", "mul", "max", "min")

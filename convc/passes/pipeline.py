@@ -19,6 +19,7 @@ from convc.passes.fuse_epilogues import FuseEpilogues
 from convc.passes.lower_batch_norm import LowerBatchNorm
 from convc.passes.merge_common import MergeCommon
 from convc.passes.normalise_linear import NormaliseLinear
+from convc.passes.pool_first import PoolFirst
 from convc.passes.remove_dead_code import RemoveDeadCode
 from convc.passes.remove_identities import RemoveIdentities
 from convc.passes.separate_outputs import SeparateOutputs
@@ -31,6 +32,7 @@ PIPELINE: tuple[Pass, ...] = (
     NormaliseLinear(),
     FoldPadding(),
     FoldAffine(),  # after the padding: a map before a padded convolution is refused where it has a shift
+    PoolFirst(),
     LowerBatchNorm(),
     FuseEpilogues(),
     RemoveDeadCode(),
