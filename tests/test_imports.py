@@ -41,7 +41,8 @@ ORDER = (
     ("ir",),
     ("ops",),
     ("workload", "evaluate", "runtime", "frontends"),
-    ("passes", "lowering", "schedules", "tiling", "winograd_tiling"),
+    ("tiling", "winograd_tiling", "fft_tiling", "dft", "cook_toom"),  # what lowering and schedules share
+    ("passes", "lowering", "schedules"),
     ("select", "layout", "memory", "program", "views"),
     ("codegen",),
     ("compiler", "verify"),
