@@ -15,7 +15,13 @@ import convc.codegen.pipeline
 import convc.ops  # noqa: F401  (fills the registry of operators)
 from convc import memory
 from convc.codegen.cache import ObjectCache
-from convc.codegen.link import append_manifest, build_objects, distinct_kernels, write_module
+from convc.codegen.link import (
+    append_manifest,
+    build_objects,
+    distinct_kernels,
+    runtime_object,
+    write_module,
+)
 from convc.codegen.machine import resolve
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
@@ -30,6 +36,7 @@ from convc.select import DEFAULT_MAX_ERROR, Choice, Selector
 from convc.target import Target
 from convc.types import Shape, TensorType
 from convc.workload import ConvShape, Workload
+
 
 @dataclass(frozen=True)
 class Options:
@@ -138,7 +145,8 @@ def build(
     target, program = compilation.target, compilation.program
     symbols, kernels = distinct_kernels(program, target)
     with progress.stage("compile kernels", len(kernels)) as done:
-        objects = build_objects(kernels, ObjectCache.open(cache), os.cpu_count() or 1, done)
+        store = ObjectCache.open(cache)
+        objects = [runtime_object(target, store), *build_objects(kernels, store, os.cpu_count() or 1, done)]
     manifest = describe(compilation)
     with progress.stage("link"):
         write_module(program, symbols, objects, target, path)

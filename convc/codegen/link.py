@@ -1,8 +1,10 @@
-"""From a program to one module file: generated C for the steps, objects of the kernels, weights, manifest."""
+"""From a program to one module file: C for the steps, objects of kernels and runtime, weights, manifest."""
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +23,8 @@ from convc.program import Argument, Clear, Program, Run
 from convc.runtime.manifest import Manifest
 from convc.schedules.cpu import SCHEDULES
 from convc.target import Target
+
+FLAGS = ("-fPIC", "-pthread", "-fvisibility=hidden")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,25 @@ def build_objects(
         return list(pool.map(one, kernels.values()))
 
 
+def runtime_object(target: Target, cache: ObjectCache) -> Path:
+    """`runtime.c` as an object file, from the cache where this compiler has made it before."""
+    compiler = shlex.split(linker(target))
+    texts = {
+        name: resources.files("convc.codegen").joinpath(name).read_text()
+        for name in ("network.h", "runtime.c")
+    }
+    where = Path(shutil.which(compiler[0]) or compiler[0])
+    content = repr((compiler, where.resolve(), where.stat().st_mtime_ns, FLAGS, sorted(texts.items())))
+
+    def write(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in texts.items():
+                (Path(folder) / name).write_text(text)
+            _call([*compiler, *FLAGS, "-O2", "-c", "-o", str(path), str(Path(folder) / "runtime.c")])
+
+    return cache.get(f"runtime_{hashlib.sha256(content.encode()).hexdigest()[:24]}.o", write)
+
+
 def network_source(program: Program, symbols: Sequence[str]) -> str:
     """C code of the network: one function a step, and the table that the runtime walks."""
     arities = {
@@ -82,7 +105,8 @@ def network_source(program: Program, symbols: Sequence[str]) -> str:
         for s, step in zip(symbols, program.steps, strict=True)
         if isinstance(step, Run)
     }
-    lines = [
+    lines = [resources.files("convc.codegen").joinpath("network.h").read_text()]
+    lines += [
         f"extern int {symbol}({', '.join(['void *'] * count)});" for symbol, count in sorted(arities.items())
     ]
     for index, (step, symbol) in enumerate(zip(program.steps, symbols, strict=True)):
@@ -124,16 +148,17 @@ def _clear_call(step: Clear) -> str:
 def write_module(
     program: Program, symbols: Sequence[str], objects: Sequence[Path], target: Target, out: Path
 ) -> None:
-    """Link everything but the manifest. Raises CompileError with the linker's words when that fails."""
+    """Link everything but the manifest; `objects` are the kernels' and the runtime's.
+
+    Raises CompileError with the linker's words when that fails.
+    """
     compiler = shlex.split(linker(target))
     with tempfile.TemporaryDirectory(dir=out.parent) as name:
         folder = Path(name)
-        runtime = resources.files("convc.codegen").joinpath("runtime.c").read_text()
-        (folder / "network.c").write_text(runtime + "\n" + network_source(program, symbols))
+        (folder / "network.c").write_text(network_source(program, symbols))
         (folder / "weights.s").write_text(_weights_source(program, folder / "weights.bin"))
-        flags = ["-O2", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-Wl,-z,noexecstack"]
         sources = [str(folder / "network.c"), str(folder / "weights.s"), *map(str, dict.fromkeys(objects))]
-        _call([*compiler, *flags, "-o", str(out), *sources, "-lm"])
+        _call([*compiler, *FLAGS, "-O1", "-shared", "-Wl,-z,noexecstack", "-o", str(out), *sources, "-lm"])
 
 
 def append_manifest(out: Path, manifest: Manifest) -> None:

@@ -4,7 +4,7 @@
  * their larger buffers TVMBackendAllocWorkspace; the definitions below take the place of TVM's runtime library,
  * so that a module needs nothing but libc.
  *
- * The code generator appends `convc_steps`, `convc_step_count`, `convc_workspace_bytes` and the weights.
+ * The code generator makes the rest, see network.h. This file is compiled once and then kept.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -24,19 +24,7 @@
 #define cpu_relax() ((void)0)
 #endif
 
-typedef struct {
-  char *const *inputs;
-  char *const *outputs;
-  char *workspace;
-  const char *weights;
-} Call;
-
-typedef int (*Step)(const Call *);
-
-extern const Step convc_steps[];
-extern const int convc_step_count;
-extern const size_t convc_workspace_bytes;
-extern const char convc_weights[];
+#include "network.h"
 
 /* ---- threads: one pool a module; a call that finds it taken runs its parallel loops by itself ---- */
 
@@ -228,9 +216,8 @@ void *__TVMBackendFreeWorkspace = (void *)workspace_free;
 
 /* ---- zero borders ---- */
 
-/* Clear the border of a contiguous array of `outer` boxes; a box has `rank` axes of `extent`, then `inner` bytes. */
-static void zero_border(char *box, int64_t outer, int rank, const int64_t *extent, const int64_t *before,
-                        const int64_t *after, int64_t inner) {
+void zero_border(char *box, int64_t outer, int rank, const int64_t *extent, const int64_t *before,
+                 const int64_t *after, int64_t inner) {
   int64_t row = inner;
   for (int axis = 1; axis < rank; axis++) row *= extent[axis];
   for (int64_t o = 0; o < outer; o++, box += row * extent[0]) {
