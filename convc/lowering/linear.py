@@ -24,6 +24,20 @@ from convc.types import PLAIN, Array
 from convc.workload import OUTPUT, PRODUCT, Workload
 
 
+def _pack_columns(b: Array, alpha: float, width: int) -> Array:
+    """`alpha` times a matrix (K, N) as (N / width, K, width), zeros beyond N.
+
+    One block of columns at a time: the weights of a fully connected layer may take half a gigabyte, which a
+    float64 copy of the whole would triple.
+    """
+    k, n = b.shape
+    packed = np.zeros((-(-n // width), k, width), "float32")
+    for block, start in zip(packed, range(0, n, width), strict=True):
+        columns = b[:, start : start + width]
+        block[:, : columns.shape[1]] = columns if alpha == 1.0 else columns.astype("float64") * alpha
+    return packed
+
+
 class Gemm(Lowering):
     """`gemm` and `matmul` whose right-hand matrix is constant."""
 
@@ -46,13 +60,9 @@ class Gemm(Lowering):
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
         attrs: Any = w.attrs
         if index == 1:
-            g = GemmShape.of(w)
-            if w.op == "gemm":
-                array = (array.T if attrs.trans_b else array).astype("float64") * attrs.alpha
-            width = gemm_width(g, target)
-            blocks = -(-g.n // width)
-            padded = np.pad(array, ((0, 0), (0, blocks * width - g.n)))
-            return np.ascontiguousarray(padded.reshape(g.k, blocks, width).transpose(1, 0, 2), "float32")
+            transposed = w.op == "gemm" and attrs.trans_b
+            alpha = attrs.alpha if w.op == "gemm" else 1.0
+            return _pack_columns(array.T if transposed else array, alpha, gemm_width(GemmShape.of(w), target))
         if index == 2 and w.arity > 2:
             return np.asarray(array.astype("float64") * attrs.beta, "float32", order="C")
         return super().pack(w, target, index, array)
