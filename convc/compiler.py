@@ -16,7 +16,6 @@ import convc.ops  # noqa: F401  (fills the registry of operators)
 from convc import memory
 from convc.codegen.cache import ObjectCache
 from convc.codegen.link import (
-    append_manifest,
     build_objects,
     distinct_kernels,
     runtime_object,
@@ -149,7 +148,8 @@ def build(
         objects = [runtime_object(target, store), *build_objects(kernels, store, os.cpu_count() or 1, done)]
     manifest = describe(compilation)
     with progress.stage("link"):
-        write_module(program, symbols, objects, target, path)
+        weights = write_module(program, symbols, objects, target, path)
+        manifest.write(path, weights)
     runnable = target.name == "host" or _runs_here(manifest)
     if verify and runnable:
         from convc.verify import verify_compilation
@@ -159,7 +159,7 @@ def build(
         manifest = replace(manifest, verification=figures)
     elif verify:
         progress.notice(f"Not verified: code for {target.name} does not run on this machine.")
-    append_manifest(path, manifest)
+    manifest.write(path, weights)
     return Module(path, manifest, target.threads, callable_here=runnable)
 
 

@@ -100,9 +100,8 @@ def test_truncated_and_foreign_files_are_refused(saved: Path, tmp_path: Path) ->
 def _with_target(saved: Path, path: Path, **changes: object) -> Path:
     """A copy of the module whose manifest asks for another machine."""
     manifest = manifests.read(saved)
-    text = manifests.read_text(saved)
-    code = saved.read_bytes()[: -(len(text) + 16)]
-    path.write_bytes(code + replace(manifest, target={**manifest.target, **changes}).encode())
+    path.write_bytes(saved.read_bytes())
+    replace(manifest, target={**manifest.target, **changes}).write(path, manifests.weights_of(saved))
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from convc.codegen.machine import linker
 from convc.errors import CompileError
 from convc.lowering.base import Lowering
 from convc.program import Argument, Clear, Program, Run
-from convc.runtime.manifest import Manifest
+from convc.runtime.manifest import PAGE, Weights
 from convc.schedules.cpu import SCHEDULES
 from convc.target import Target
 
@@ -147,8 +148,8 @@ def _clear_call(step: Clear) -> str:
 
 def write_module(
     program: Program, symbols: Sequence[str], objects: Sequence[Path], target: Target, out: Path
-) -> None:
-    """Link everything but the manifest; `objects` are the kernels' and the runtime's.
+) -> Weights:
+    """Link code and append weights; `objects` are the kernels' and the runtime's. The manifest comes last.
 
     Raises CompileError with the linker's words when that fails.
     """
@@ -156,28 +157,34 @@ def write_module(
     with tempfile.TemporaryDirectory(dir=out.parent) as name:
         folder = Path(name)
         (folder / "network.c").write_text(network_source(program, symbols))
-        (folder / "weights.s").write_text(_weights_source(program, folder / "weights.bin"))
-        sources = [str(folder / "network.c"), str(folder / "weights.s"), *map(str, dict.fromkeys(objects))]
-        _call([*compiler, *FLAGS, "-O1", "-shared", "-Wl,-z,noexecstack", "-o", str(out), *sources, "-lm"])
+        sources = [str(folder / "network.c"), *map(str, dict.fromkeys(objects))]
+        _call(
+            [
+                *compiler,
+                *FLAGS,
+                "-O1",
+                "-shared",
+                "-Wl,-z,noexecstack",
+                "-o",
+                str(out),
+                *sources,
+                "-lm",
+                "-ldl",
+            ]
+        )
+    return _append_weights(program, out)
 
 
-def append_manifest(out: Path, manifest: Manifest) -> None:
-    """Make a module file of a linked network."""
+def _append_weights(program: Program, out: Path) -> Weights:
+    """Write the constants behind the code, from a page boundary on, to be paged in on demand."""
     with out.open("ab") as file:
-        file.write(manifest.encode())
-
-
-def _weights_source(program: Program, data: Path) -> str:
-    """Assembly that places the constants in read-only data, to be paged in from the file on demand."""
-    with data.open("wb") as file:
+        start = -(-file.tell() // PAGE) * PAGE
+        file.truncate(start)
         for offset, array in program.weights:
-            file.seek(offset)
+            file.seek(0, os.SEEK_END)
+            file.write(bytes(start + offset - file.tell()))
             file.write(array.data.cast("B") if array.size else b"")
-        file.truncate(max(program.weights_bytes, 1))
-    return (
-        f".section .rodata\n.balign 4096\n.globl convc_weights\n.hidden convc_weights\nconvc_weights:\n"
-        f'.incbin "{data}"\n.section .note.GNU-stack,"",%progbits\n'
-    )
+    return Weights(start, program.weights_bytes)
 
 
 def _call(command: Sequence[str]) -> None:

@@ -7,12 +7,16 @@
  * The code generator makes the rest, see network.h. This file is compiled once and then kept.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -229,6 +233,32 @@ void zero_border(char *box, int64_t outer, int rank, const int64_t *extent, cons
   }
 }
 
+/* ---- weights: mapped from this very file, whose end says where they are (see runtime/manifest.py) ---- */
+
+typedef struct {
+  uint64_t weights_offset, weights_bytes, manifest_bytes;
+  char magic[8];
+} Trailer;
+
+static const char *weights;
+
+__attribute__((constructor)) static void map_weights(void) {
+  Dl_info self;
+  Trailer trailer;
+  struct stat status;
+  if (!dladdr((void *)map_weights, &self)) return;
+  int file = open(self.dli_fname, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return;
+  if (!fstat(file, &status) && status.st_size > (off_t)sizeof trailer &&
+      pread(file, &trailer, sizeof trailer, status.st_size - sizeof trailer) == sizeof trailer &&
+      !memcmp(trailer.magic, "CONVCMOD", sizeof trailer.magic)) {
+    /* one byte more than needed: a network may have no weights at all */
+    void *mapped = mmap(0, trailer.weights_bytes + 1, PROT_READ, MAP_PRIVATE, file, trailer.weights_offset);
+    if (mapped != MAP_FAILED) weights = mapped;
+  }
+  close(file);
+}
+
 /* ---- running the network ---- */
 
 /* Workspaces are kept for later calls; as many exist as calls ever ran at once. */
@@ -262,12 +292,13 @@ static double now(void) {
   return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-enum { OK = 0, OUT_OF_MEMORY = -1, STEP_FAILED = 1 };
+enum { OK = 0, OUT_OF_MEMORY = -1, NO_WEIGHTS = -2, STEP_FAILED = 1 };
 
 /* Run all steps on `threads` threads; `seconds`, if given, receives the time of each step. Returns OK,
- * OUT_OF_MEMORY, or STEP_FAILED + the index of the step that failed. */
+ * OUT_OF_MEMORY, NO_WEIGHTS, or STEP_FAILED + the index of the step that failed. */
 __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *const *outputs, int threads,
                                                       double *seconds) {
+  if (!weights) return NO_WEIGHTS;
   char *workspace = take_workspace();
   if (!workspace) return OUT_OF_MEMORY;
   if (threads > MAX_THREADS) threads = MAX_THREADS;
@@ -283,7 +314,7 @@ __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *
     bound = CPU_COUNT(&pool.cpus) == region_threads && !sched_getaffinity(0, sizeof callers_cpus, &callers_cpus);
     if (bound) pin(cpu_at(&pool.cpus, 0));
   }
-  Call call = {inputs, outputs, workspace, convc_weights};
+  Call call = {inputs, outputs, workspace, weights};
   int status = OK;
   for (int i = 0; i < convc_step_count && status == OK; i++) {
     double start = seconds ? now() : 0;

@@ -1,8 +1,9 @@
 """The manifest of a module file, readable without mapping any of its code.
 
-A module is an ELF shared object followed by a JSON text and a 16-byte trailer (length of the text as a
-little-endian 64-bit number, then the magic `CONVCMOD`). The dynamic loader ignores what follows the
-sections, and a file that lost its end is recognised at once.
+A module is an ELF shared object, then the weights from a page boundary on, then a JSON text, then a trailer:
+where the weights begin, their bytes, and the length of the text as little-endian 64-bit numbers, and the
+magic `CONVCMOD`. The dynamic loader ignores what follows its sections, the module's own code maps the
+weights, and a file that lost its end is recognised at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from convc.errors import ModuleError
 
 MAGIC = b"CONVCMOD"
 FORMAT = 1
-_TRAILER = struct.Struct("<Q8s")
+PAGE = 4096
+_TRAILER = struct.Struct("<QQQ8s")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a module file holds its weights."""
+
+    offset: int
+    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -78,33 +88,41 @@ class Manifest:
     options: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
-    def encode(self) -> bytes:
-        """The bytes to append to the shared object."""
+    def write(self, path: Path, weights: Weights) -> None:
+        """End the file with this manifest, in place of one that may be there."""
         text = json.dumps(asdict(self)).encode()
-        return text + _TRAILER.pack(len(text), MAGIC)
+        with path.open("r+b") as file:
+            file.seek(weights.offset + weights.nbytes)
+            file.write(text + _TRAILER.pack(weights.offset, weights.nbytes, len(text), MAGIC))
+            file.truncate()
 
 
 def read(path: Path) -> Manifest:
     """Read a module's manifest. Raises ModuleError for anything that is not a whole module file."""
-    return _decode(path, read_text(path))
+    return _decode(path, _read_end(path)[0])
 
 
-def read_text(path: Path) -> bytes:
-    """The manifest's JSON text. Raises ModuleError as `read` does."""
+def weights_of(path: Path) -> Weights:
+    """Where a module file holds its weights. Raises ModuleError as `read` does."""
+    return _read_end(path)[1]
+
+
+def _read_end(path: Path) -> tuple[bytes, Weights]:
+    """The manifest's text, and what the trailer says of the weights."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if size < _TRAILER.size:
                 raise ModuleError(f"'{path}' is not a convc module.", hint="Make one with `convc compile`.")
             file.seek(size - _TRAILER.size)
-            length, magic = _TRAILER.unpack(file.read(_TRAILER.size))
+            offset, nbytes, length, magic = _TRAILER.unpack(file.read(_TRAILER.size))
             if magic != MAGIC or length > size - _TRAILER.size:
                 raise ModuleError(
                     f"'{path}' is not a convc module, or its end is missing.",
                     hint="Make one with `convc compile`, or copy the file again.",
                 )
             file.seek(size - _TRAILER.size - length)
-            return file.read(length)
+            return file.read(length), Weights(offset, nbytes)
     except OSError as error:
         raise ModuleError(f"Cannot read module '{path}': {error.strerror}.") from error
 

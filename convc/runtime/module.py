@@ -20,7 +20,7 @@ from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
 from convc.types import Array
 
 ALIGNMENT = 64
-OUT_OF_MEMORY = -1
+OUT_OF_MEMORY, NO_WEIGHTS = -1, -2
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Module:
@@ -213,6 +213,10 @@ class Module:
         )
         if status == OUT_OF_MEMORY:
             raise ModuleError(f"Not enough memory for a workspace of {self.manifest.workspace_bytes} bytes.")
+        if status == NO_WEIGHTS:
+            raise ModuleError(
+                f"The weights of '{self._path}' could not be mapped.", hint="Load the file again."
+            )
         if status > 0:
             raise ModuleError(f"Layer '{self.manifest.steps[status - 1]}' ran out of scratch memory.")
         return outputs
