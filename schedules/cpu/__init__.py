@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convc.schedules.cpu import direct, fft, gemm, generic, im2col, winograd
+from convc.schedules.cpu import direct, fft, gemm, generic, im2col
+from convc.schedules.cpu.winograd import WinogradSchedule
 
 SCHEDULES: dict[str, Any] = {
     "direct": direct,
@@ -12,8 +13,8 @@ SCHEDULES: dict[str, Any] = {
     "gemm": gemm,
     "generic": generic,
     "im2col": im2col,
-    "winograd2": winograd,
-    "winograd4": winograd,
-    "winograd6": winograd,
+    "winograd2": WinogradSchedule(2),
+    "winograd4": WinogradSchedule(4),
+    "winograd6": WinogradSchedule(6),
 }
 """Modules that offer what `convc.schedules.base.Schedule` describes."""

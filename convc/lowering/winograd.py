@@ -1,0 +1,319 @@
+"""Winograd convolution: fewer multiplications through the minimal filtering algorithms F(m, r).
+
+A map is cut into tiles of m outputs on each axis where the kernel has r > 1 taps, and of one output on the
+others. With A = m + r - 1 and the matrices of `cook_toom` applied along each axis (Lavin and Gray, arXiv
+1509.09308):
+
+    V[i, j, c, t] = (B^T d B)[i, j]      of input channel c in tile t     input_transform
+    M[i, j, k, t] = sum_c U[i, j, c, k] * V[i, j, c, t]                   multiply, A*A matrix products
+    Y[k, t]       = A^T M A              m x m outputs                    inverse_transform
+    y             = epilogue(Y + bias)                                    output
+
+so m*m outputs take A*A multiplications for each pair of channels instead of m*m*r*r. U = G g G^T is computed
+in float64 when the weights are packed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from tvm import te, tirx
+
+from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line, to_float
+from convc.lowering.epilogue import finish, operand_placeholders, placeholder
+from convc.target import Target
+from convc.types import Array
+from convc.winograd_tiling import OVERRUN, best_group, tile_counts, tile_outputs
+from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Halo, Workload
+
+Tensor = Any
+Expr = Any
+Read = Callable[..., Expr]
+
+KERNELS = range(2, 8)
+LARGEST_TILE = 10  # inputs along an axis; F(6, 5) and F(4, 7) are the largest
+LARGEST_AREA = 64  # inputs of a tile; the transforms of larger ones are thousands of instructions
+
+SAMPLED_CHANNELS = 16
+SAMPLED_TILES = 8
+PESSIMISM = 4.0
+"""Ratio of a bound to the error of its sample: the largest error among the 1e5 and more outputs of a layer is
+up to 3 times that among the sampled ones (measured on the layers of ResNet, VGG and Inception)."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a convolution is cut into tiles; one entry for each spatial axis."""
+
+    algorithms: tuple[CookToom, ...]
+    tiles: tuple[int, ...]
+
+    @classmethod
+    def of(cls, s: ConvShape, m: int) -> Tiling:
+        """Tiles of m outputs on axes with more than one tap, of one output on the others."""
+        algorithms = tuple(cook_toom(o, r) for o, r in zip(tile_outputs(s, m), s.kernel, strict=True))
+        return cls(algorithms, tile_counts(s, m))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Inputs of a tile on each axis."""
+        return tuple(a.size for a in self.algorithms)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Outputs of a tile on each axis."""
+        return tuple(a.m for a in self.algorithms)
+
+    @property
+    def axes(self) -> list[int]:
+        """Axes that have a transform; on the others a tile is one pixel and the transform the identity."""
+        return [d for d, size in enumerate(self.sizes) if size > 1]
+
+
+def _combine(program: LinearProgram, index: Expr, x: Any) -> Expr:
+    """Row `index` of a linear program as a TE expression that folds to one row once `index` is unrolled."""
+
+    def constant(value: float) -> Expr:
+        return tirx.const(value, "float32")
+
+    rows = [program.row(i, x, constant) for i in range(len(program.rows))]
+    result = rows[-1]
+    for i in reversed(range(len(rows) - 1)):
+        result = tirx.Select(index == i, rows[i], result)
+    return result
+
+
+class Winograd(Lowering):
+    """F(m, r) along every spatial axis with r > 1 taps; `m` is the number of outputs of a tile."""
+
+    ops = ("conv",)
+    exact = False
+    m: ClassVar[int]
+
+    def applies(self, w: Workload, target: Target) -> str | None:
+        """Dense float32 convolutions with unit stride and 2 to 7 taps on one or two axes."""
+        s = ConvShape.of(w)
+        x = w.inputs[0]
+        assert x is not None
+        if x.dtype != "float32":
+            return f"it computes in float32, not {x.dtype}"
+        if not w.constant[1] or (w.arity > 2 and w.inputs[2] is not None and not w.constant[2]):
+            return "its weights must be constants, because they are transformed in advance"
+        if len(s.kernel) > 2:
+            return f"it has transforms for 1 and 2 spatial axes, not {len(s.kernel)}"
+        if s.groups > 1:
+            return f"each of the {s.groups} groups would be a product too narrow to pay for its transforms"
+        if not s.unit_stride:
+            return f"it needs unit strides and dilations, not {s.strides} and {s.dilations}"
+        taps = [r for r in s.kernel if r > 1]
+        if not taps or max(taps) not in KERNELS:
+            return f"kernel {s.kernel} has no axis with 2 to 7 taps, or one with more"
+        sizes = [self.m + r - 1 for r in taps]
+        if max(sizes) > LARGEST_TILE or math.prod(sizes) > LARGEST_AREA:
+            return f"tiles of {'x'.join(map(str, sizes))} inputs lose too much accuracy and speed"
+        return None
+
+    def layouts(self, w: Workload, target: Target) -> Layouts:
+        """Blocked input, output and residuals."""
+        return blocked_like(w, target, inputs=(0,))
+
+    def halo(self, w: Workload, target: Target) -> Halo:
+        """The convolution's pads, the far end enlarged so that the last tile lies inside."""
+        s = ConvShape.of(w)
+        tiling = Tiling.of(s, self.m)
+        return tuple(
+            (before, tiles * a.m + a.r - 1 - size - before)
+            for tiles, a, size, (before, _) in zip(
+                tiling.tiles, tiling.algorithms, s.input, s.pads, strict=True
+            )
+        )
+
+    def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
+        """Weights (K, C, *kernel) as U (A, A, KB, C padded, lanes); the bias (K,) as (KB, lanes).
+
+        One spatial axis gives (A, KB, C padded, lanes). Channels beyond K and C are zero.
+        """
+        lanes = target.lanes
+        if index == 2 and w.arity > 2:
+            return np.pad(array, (0, -array.size % lanes)).reshape(-1, lanes)
+        if index != 1:
+            return super().pack(w, target, index, array)
+        k, c = array.shape[:2]
+        u = _transformed(array, Tiling.of(ConvShape.of(w), self.m).algorithms)
+        sizes = u.shape[:-2]
+        packed = np.zeros((*sizes, -(-k // lanes), lanes, -(-c // lanes) * lanes), "float32")
+        packed.reshape(*sizes, -1, packed.shape[-1])[..., :k, :c] = u
+        return np.ascontiguousarray(packed.swapaxes(-1, -2))
+
+    def compute(self, w: Workload, target: Target) -> Any:
+        """Stages over the whole map; a schedule computes them group of tiles by group of tiles."""
+        s = ConvShape.of(w)
+        tiling = Tiling.of(s, self.m)
+        x_type = w.inputs[0]
+        assert x_type is not None
+        lanes = target.lanes
+        kb, cb = -(-s.oc // lanes), -(-s.ic // lanes)
+        x = placeholder(x_type, "x", self.halo(w, target))
+        u = te.placeholder((*tiling.sizes, kb, cb * lanes, lanes), "float32", "u")
+        biased = w.arity > 2 and w.inputs[2] is not None
+        bias = te.placeholder((kb, lanes), "float32", "bias") if biased else None
+        operands = operand_placeholders(w)
+
+        v = _input_transform(x, tiling, s.n, cb, lanes)
+        product = _multiply(v, u, tiling, kb, cb, lanes)
+        y = _inverse_transform(product, tiling, s.n, kb, lanes)
+
+        def result(n: Expr, k: Expr, *rest: Expr) -> Expr:
+            *position, lane = rest
+            tile = [p // m for p, m in zip(position, tiling.outputs, strict=True)]
+            inner = [p % m for p, m in zip(position, tiling.outputs, strict=True)]
+            value = y(n, k, *tile, *inner, lane)
+            if bias is not None:
+                value = value + bias[k, lane]
+            return finish(value, w, operands, (n, k, *position, lane))
+
+        out = te.compute(w.outputs[0].physical, result, OUTPUT)
+        return te.create_prim_func([x, u, *([bias] if biased else []), *operands.values(), out])
+
+    def cost(self, w: Workload, target: Target) -> float:
+        """The time of the best group of tiles (`winograd_tiling.seconds`)."""
+        return best_group(ConvShape.of(w), self.m, target)[0]
+
+    def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
+        """Largest difference between this algorithm in float32 and in float64, on random tiles.
+
+        The input is normal; the weights are the layer's own, of up to SAMPLED_CHANNELS output channels spread
+        over all, with every input channel. The difference is taken relative to the largest output of the
+        sample. A layer has many more outputs than the sample, so its largest error is larger: PESSIMISM
+        covers that (see there).
+        """
+        kernel = weights[1]
+        assert kernel is not None
+        s = ConvShape.of(w)
+        algorithms = Tiling.of(s, self.m).algorithms
+        u = _transformed(kernel[:: -(-s.oc // SAMPLED_CHANNELS)], algorithms)
+        sizes = [a.size for a in algorithms]
+        tiles = np.random.default_rng(0).standard_normal((*sizes, s.ic, SAMPLED_TILES), "float32")
+        exact = _filtered(tiles.astype("float64"), u, algorithms)
+        rounded = _filtered(tiles, u.astype("float32"), algorithms)
+        largest = float(abs(exact).max())
+        return PESSIMISM * float(abs(rounded - exact).max()) / largest if largest > 0 else 0.0
+
+
+def _along(matrix: Matrix, array: Array, axis: int) -> Array:
+    """`matrix` times every vector of `array` along `axis`, in the dtype of `array`."""
+    before, after = array.shape[:axis], array.shape[axis + 1 :]
+    flat = array.reshape(math.prod(before), array.shape[axis], -1)
+    return (to_float(matrix, str(array.dtype)) @ flat).reshape(*before, len(matrix), *after)
+
+
+def _transformed(weights: Array, algorithms: Sequence[CookToom]) -> Array:
+    """U (*sizes, K, C) in float64 of weights (K, C, *kernel)."""
+    u = np.moveaxis(weights.astype("float64"), (0, 1), (-2, -1))
+    for axis, a in enumerate(algorithms):
+        u = _along(a.g, u, axis)
+    return u
+
+
+def _filtered(tiles: Array, u: Array, algorithms: Sequence[CookToom]) -> Array:
+    """Outputs (*m, K, tiles) of `tiles` (*sizes, C, tiles) and `u` (*sizes, K, C), in their dtype."""
+    v = tiles
+    for axis, a in enumerate(algorithms):
+        v = _along(a.bt, v, axis)
+    y: Array = u @ v
+    for axis, a in enumerate(algorithms):
+        y = _along(a.at, y, axis)
+    return y
+
+
+class Winograd2(Winograd):
+    """F(2, r)."""
+
+    name = "winograd2"
+    m = 2
+
+
+class Winograd4(Winograd):
+    """F(4, r)."""
+
+    name = "winograd4"
+    m = 4
+
+
+class Winograd6(Winograd):
+    """F(6, r)."""
+
+    name = "winograd6"
+    m = 6
+
+
+def _stage(name: str, shape: Sequence[int], matrix: Matrix, axis: int, read: Read) -> Tensor:
+    """A tensor whose `axis` is `matrix` times that axis of `read`, which takes the same indices."""
+    program = straight_line(matrix)
+
+    def element(*p: Expr) -> Expr:
+        return _combine(program, p[axis], lambda r: read(*p[:axis], r, *p[axis + 1 :]))
+
+    return te.compute(shape, element, name)
+
+
+def _input_transform(x: Tensor, tiling: Tiling, n: int, cb: int, lanes: int) -> Tensor:
+    """V[*freq, cb, n, *tile, lane], one axis after the other."""
+    # V and M extend beyond the map so that groups may run over its edge; tiles there repeat the last one. A
+    # schedule shrinks both to one group, so this costs no memory.
+    rank = len(tiling.tiles)
+    grid = tuple(t + OVERRUN for t in tiling.tiles)
+
+    def pixel(b: Expr, c: Expr, *p: Expr) -> Expr:
+        tile = [te.min(t, count - 1) for t, count in zip(p[:rank], tiling.tiles, strict=True)]
+        return x(b, c, *(t * m + i for t, m, i in zip(tile, tiling.outputs, p[rank:-1], strict=True)), p[-1])
+
+    source: Read = pixel
+    *early, final = tiling.axes
+    for axis in early:
+        shape = (n, cb, *grid, *tiling.sizes, lanes)
+        source = _stage(
+            f"{INPUT_TRANSFORM}_{axis}", shape, tiling.algorithms[axis].bt, 2 + rank + axis, source
+        )
+    return _stage(
+        INPUT_TRANSFORM,
+        (*tiling.sizes, cb, n, *grid, lanes),
+        tiling.algorithms[final].bt,
+        final,
+        lambda *p: source(p[rank + 1], p[rank], *p[rank + 2 : -1], *p[:rank], p[-1]),
+    )
+
+
+def _multiply(v: Tensor, u: Tensor, tiling: Tiling, kb: int, cb: int, lanes: int) -> Tensor:
+    """M[*freq, kb, n, *tile, lane]: a product of U and V for every frequency."""
+    rank = len(tiling.tiles)
+    co, ci = te.reduce_axis((0, cb), "co"), te.reduce_axis((0, lanes), "ci")
+    return te.compute(
+        (*tiling.sizes, kb, *v.shape[rank + 1 :]),
+        lambda *p: te.sum(
+            v(*p[:rank], co, *p[rank + 1 : -1], ci) * u(*p[: rank + 1], co * lanes + ci, p[-1]), axis=[co, ci]
+        ),
+        MULTIPLY,
+    )
+
+
+def _inverse_transform(product: Tensor, tiling: Tiling, n: int, kb: int, lanes: int) -> Tensor:
+    """Y[n, kb, *tile, *inner, lane], one axis after the other."""
+    rank = len(tiling.tiles)
+    grid = tuple(t + OVERRUN for t in tiling.tiles)
+    extents = list(tiling.sizes)
+
+    def source(b: Expr, k: Expr, *p: Expr) -> Expr:
+        return product(*p[rank:-1], k, b, *p[:rank], p[-1])
+
+    y: Read = source
+    for axis in tiling.axes:
+        extents[axis] = tiling.outputs[axis]
+        name = INVERSE_TRANSFORM if axis == tiling.axes[-1] else f"{INVERSE_TRANSFORM}_{axis}"
+        y = _stage(name, (n, kb, *grid, *extents, lanes), tiling.algorithms[axis].at, 2 + rank + axis, y)
+    return y

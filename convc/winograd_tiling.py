@@ -1,0 +1,196 @@
+"""Tiles and groups of tiles of Winograd convolutions: arithmetic that lowering, price and schedule share.
+
+A map is cut into tiles of m outputs on axes with more than one tap and of one output on the others; tiles
+are computed in rectangular groups, so that the transformed tiles of a group stay in cache between the
+stages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from convc.target import Target
+from convc.tiling import divisors
+from convc.workload import ConvShape
+
+OVERRUN = 64
+"""Most tiles by which a group may run over an edge of the map."""
+
+
+def tile_outputs(s: ConvShape, m: int) -> tuple[int, ...]:
+    """Outputs of a tile on each axis."""
+    return tuple(m if r > 1 else 1 for r in s.kernel)
+
+
+def tile_sizes(s: ConvShape, m: int) -> tuple[int, ...]:
+    """Inputs of a tile on each axis."""
+    return tuple(o + r - 1 for o, r in zip(tile_outputs(s, m), s.kernel, strict=True))
+
+
+def tile_counts(s: ConvShape, m: int) -> tuple[int, ...]:
+    """Tiles on each axis; the last may be partial."""
+    return tuple(-(-o // t) for o, t in zip(s.output, tile_outputs(s, m), strict=True))
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of `images` x `rows` x `cols` tiles, made of register tiles of `t_*` tiles x `k_tile` vectors.
+
+    `phased`: groups run one after the other, each stage of a group on all threads. Otherwise threads work
+    on different groups. With one spatial axis `rows` and `t_rows` are 1.
+    """
+
+    images: int
+    rows: int
+    cols: int
+    t_images: int
+    t_rows: int
+    t_cols: int
+    k_tile: int
+    phased: bool
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the group, those beyond the map included."""
+        return self.images * self.rows * self.cols
+
+    @property
+    def t_tile(self) -> int:
+        """Tiles of a register tile."""
+        return self.t_images * self.t_rows * self.t_cols
+
+
+def fits_registers(t_tile: int, k_tile: int, target: Target) -> bool:
+    """Whether sums, weights and a broadcast input fit: t * k sums, k weights, and 1 for the broadcast.
+
+    AVX-512 takes the broadcast from memory as an operand of the multiply-add, and saves its register where
+    it is used once. Without fused multiply-add one more register holds the product.
+    """
+    broadcast = 0 if k_tile == 1 and target.isa == "avx512" else 1
+    product = 1 if target.isa == "generic" else 0
+    return t_tile * k_tile + k_tile + broadcast + product <= target.registers
+
+
+def _even_parts(count: int, longest: int) -> list[int]:
+    """Lengths up to `longest` that cut `count` into equal parts with the least excess, longest first."""
+    parts: dict[int, None] = {}
+    for n in range(-(-count // longest), count + 1):
+        parts.setdefault(-(-count // n))
+    return list(parts)
+
+
+def groups(s: ConvShape, m: int, target: Target) -> Iterator[Group]:
+    """All groups worth considering."""
+    rows, cols = (1, *tile_counts(s, m))[-2:]
+    blocks = -(-s.oc // target.lanes)
+    longest = target.registers - 2
+    for k_tile in (1, 2, 3, 4):
+        if blocks % k_tile:
+            continue
+        for t_cols in _even_parts(cols, longest)[:8]:
+            for t_rows in _even_parts(rows, longest):
+                for t_images in divisors(s.n):
+                    if (t_images > 1 and (t_rows < rows or t_cols < cols)) or (t_rows > 1 and t_cols < cols):
+                        continue
+                    if not fits_registers(t_images * t_rows * t_cols, k_tile, target):
+                        continue
+                    yield from _groups_of(s, (rows, cols), (t_images, t_rows, t_cols), k_tile)
+
+
+def _groups_of(
+    s: ConvShape, tiles: tuple[int, int], register: tuple[int, int, int], k_tile: int
+) -> Iterator[Group]:
+    """Groups that are made of one register tile."""
+    most = [-(-total // t) for total, t in zip((s.n, *tiles), register, strict=True)]
+    for c in _even_parts(most[2], most[2]):
+        for r in _even_parts(most[1], most[1]) if c == most[2] else [1]:
+            for i in divisors(most[0]) if (c, r) == (most[2], most[1]) else [1]:
+                for phased in (False, True):
+                    yield Group(i * register[0], r * register[1], c * register[2], *register, k_tile, phased)
+
+
+def transform_operations(size: int, rows: int) -> float:
+    """Vector instructions of a 1-D transform from `size` values to `rows`, after sharing subexpressions.
+
+    A fit to `cook_toom.straight_line`: B^T takes 4, 16, 26 and 46 for 4, 6, 8 and 10 inputs; A^T takes 4, 12,
+    20 and 8, 16 for F(2, 3), F(4, 3), F(6, 3), F(2, 5), F(4, 5).
+    """
+    return 0.43 * size * rows if size > 1 else 0.0
+
+
+def _transform(s: ConvShape, m: int, *, inverse: bool) -> float:
+    """Instructions of one tile's transform for one vector of channels: arithmetic, loads and stores."""
+    extents = list(tile_sizes(s, m))
+    outputs = tile_outputs(s, m) if inverse else tuple(extents)
+    total = float(math.prod(extents))
+    for axis, rows in enumerate(outputs):
+        size = extents[axis]
+        extents[axis] = rows
+        total += math.prod(extents) // rows * transform_operations(size, rows)
+    return total + math.prod(extents)
+
+
+def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
+    """Predicted time of a convolution that is computed in groups `g`, on all threads."""
+    rate = target.flops / (2 * target.lanes)  # vector instructions a second
+    vector = 4 * target.lanes
+    cb, kb = -(-s.ic // target.lanes), -(-s.oc // target.lanes)
+    frequencies = math.prod(tile_sizes(s, m))
+    rows, cols = (1, *tile_counts(s, m))[-2:]
+    counts = -(-s.n // g.images), -(-rows // g.rows), -(-cols // g.cols)
+    tiles = s.n * rows * cols / math.prod(counts)  # of a group, on average, without those beyond the map
+
+    # work of one group
+    channels = cb * target.lanes
+    products = frequencies * kb * channels * g.tiles
+    steps = products / (g.t_tile * g.k_tile)
+    multiply = (products + steps * (g.k_tile + STEP)) / rate
+    # sums are set to zero and stored once
+    multiply += 2 * products / channels / rate
+    forward = tiles * cb * _transform(s, m, inverse=False) / (rate * TRANSFORM_RATE)
+    inverse = g.tiles * kb * _transform(s, m, inverse=True) / (rate * TRANSFORM_RATE)
+    held = frequencies * g.tiles * (cb + kb) * vector
+    weights = frequencies * channels * kb * vector
+    threads = target.threads
+    if g.phased:
+        units = frequencies * (kb // g.k_tile)
+        multiply *= _imbalance(units, threads)
+        forward *= _imbalance(cb * g.images * g.rows, threads)
+        inverse *= _imbalance(kb * g.images * g.rows, threads)
+        stream = _bandwidth(weights, target, threads)
+        exchange = 2 * held / _bandwidth(held / threads, target, threads)
+        total = (multiply + forward + inverse + exchange) / threads
+        total = math.prod(counts) * (total + weights / stream / threads * EXPOSED)
+        return total + 3 * math.prod(counts) * target.launch_seconds
+    rounds = math.prod(counts) / threads * _imbalance(math.prod(counts), threads)
+    stream = weights / _bandwidth(weights + held, target, threads)
+    exchange = 2 * held / _bandwidth(held, target, threads)
+    return rounds * (multiply + forward + inverse + exchange + stream * EXPOSED) + target.launch_seconds
+
+
+STEP = 1.0
+TRANSFORM_RATE = 0.8
+EXPOSED = 0.3
+
+
+def _imbalance(units: int, threads: int) -> float:
+    """Time of the slowest thread, relative to a perfect share."""
+    return -(-units // threads) * threads / units
+
+
+def _bandwidth(size: float, target: Target, threads: int) -> float:
+    """Bytes a second and thread from the cache that holds `size` bytes."""
+    if size <= target.l2 * 0.75:
+        return target.l2_bandwidth
+    if size <= target.l3 * 0.75:
+        return target.l3_bandwidth
+    return target.memory_bandwidth / threads
+
+
+@lru_cache(maxsize=1024)
+def best_group(s: ConvShape, m: int, target: Target) -> tuple[float, Group]:
+    """The predicted time of the fastest group, and that group."""
+    return min(((seconds(s, m, g, target), g) for g in groups(s, m, target)), key=lambda entry: entry[0])

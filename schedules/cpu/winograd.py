@@ -1,0 +1,177 @@
+"""Schedule of Winograd convolutions: groups of tiles that stay in a core's L2 cache.
+
+A group is a rectangle of tiles. Its input is transformed, multiplied with the weights frequency by frequency,
+transformed back, finished and stored before the next group is begun:
+
+    parallel group                                      not phased: threads take different groups
+      for c, tile                                       phased: parallel (c, row of tiles)
+        V[*, *, c, tile] = B^T d B                      A * A vectors, straight-line code in registers
+      for i, j, k_outer                                 phased: parallel (i, j, k_outer)
+        for t_outer
+          sums[t_tile, k_tile] = 0                      in registers
+          for c: sums += V[i, j, c, t] * U[i, j, k, c]  one broadcast each, k_tile vectors of weights
+          M[i, j, k, t] = sums
+      for k, tile                                       phased: parallel (k, row of tiles)
+        y = epilogue(A^T M A + bias)                    m * m vectors, straight-line code in registers
+
+Registers: t_tile * k_tile sums, k_tile vectors of weights, and one for the broadcast unless it is an
+operand in memory (`fits_registers`): 28 x 1, 14 x 2, 7 x 3 or 6 x 4 of the 32 of AVX-512, 13 x 1, 6 x 2 or
+4 x 3 of the 16 of AVX2. V and M of a group take A * A * (C + K) * tiles * 4 bytes; `winograd_tiling.seconds`
+weighs their size against L2, the traffic of U (once for each group) and the balance between threads.
+
+A group may run over the edge of the map: tiles there repeat the last one, and only stores are conditional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from convc.schedules.base import Config, NotApplicable
+from convc.target import Target
+from convc.winograd_tiling import Group, best_group, fits_registers, groups, seconds, tile_outputs
+from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
+
+Loop = Any
+
+ODD_LINES = (32, 16)
+"""Strides of 16 modulo 32 elements of 4 bytes: an odd number of lines of 64 bytes."""
+
+
+@dataclass(frozen=True)
+class WinogradConfig(Group, Config):
+    """The group of tiles that is computed at a time, as integers."""
+
+
+class WinogradSchedule:
+    """The schedule for tiles of `m` outputs on each axis."""
+
+    def __init__(self, m: int) -> None:
+        self.m = m
+
+    def default(self, w: Workload, target: Target) -> WinogradConfig:
+        """The group with the least predicted time."""
+        return WinogradConfig(**asdict(best_group(ConvShape.of(w), self.m, target)[1]))
+
+    def space(self, w: Workload, target: Target) -> Iterator[WinogradConfig]:
+        """Groups predicted to take at most twice the time of the best, which comes first."""
+        s = ConvShape.of(w)
+        least = best_group(s, self.m, target)[0]
+        priced = sorted(
+            ((seconds(s, self.m, g, target), g) for g in groups(s, self.m, target)),
+            key=lambda entry: entry[0],
+        )
+        for price, group in priced:
+            if price > 2 * least:
+                break
+            yield WinogradConfig(**asdict(group))
+
+    def apply(self, sch: Any, w: Workload, target: Target, config: WinogradConfig) -> None:
+        """Put all stages under the loop over groups, then each in registers. Raises NotApplicable."""
+        s = ConvShape.of(w)
+        _check(s, target, config)
+        rank = len(s.kernel)
+        outer, k, n, tiles = _group_loops(sch, s, self.m, config)
+
+        last = [d for d, r in enumerate(s.kernel) if r > 1][:-1]
+        inverse = [*(f"{INVERSE_TRANSFORM}_{d}" for d in last), INVERSE_TRANSFORM]
+        forward = [*(f"{INPUT_TRANSFORM}_{d}" for d in last), INPUT_TRANSFORM]
+        for name in reversed(inverse):
+            sch.compute_at(name, tiles[-1], preserve_unit_loops=True)
+            _straight_line(sch, name, rank)
+        for name in (MULTIPLY, INPUT_TRANSFORM):
+            sch.compute_at(name, outer[-1], preserve_unit_loops=True)
+            # An odd number of cache lines between frequencies: the lines of a tile fall into different sets.
+            sch.storage_align(name, 0, rank - 1, *ODD_LINES)
+
+        product, reduction = _product_loops(sch, rank, config)
+        transform = _transform_loops(sch, rank, forward)
+        if config.phased:
+            for loops in (transform, product, (k, n, *tiles[:-1])):
+                sch.parallel(sch.fuse(*loops))
+        else:
+            sch.parallel(sch.fuse(*outer))
+        # last, because two blocks then write the sums and nothing can be moved any more
+        sch.decompose_reduction(MULTIPLY, reduction)
+
+
+def _check(s: ConvShape, target: Target, config: WinogradConfig) -> None:
+    """Raise NotApplicable for a group that cannot be made."""
+    blocks = -(-s.oc // target.lanes)
+    if blocks % config.k_tile:
+        raise NotApplicable(
+            f"{blocks} blocks of output channels are not a multiple of k_tile {config.k_tile}."
+        )
+    for name in ("images", "rows", "cols"):
+        whole, part = getattr(config, name), getattr(config, f"t_{name}")
+        if whole % part:
+            raise NotApplicable(
+                f"{whole} {name} of a group are not a multiple of the register tile's {part}."
+            )
+    if s.n % config.images:
+        raise NotApplicable(f"{s.n} images are not a multiple of the {config.images} of a group.")
+    if not fits_registers(config.t_tile, config.k_tile, target):
+        raise NotApplicable(
+            f"{config.t_tile} tiles x {config.k_tile} vectors do not fit {target.registers} vector registers."
+        )
+
+
+def _group_loops(
+    sch: Any, s: ConvShape, m: int, config: WinogradConfig
+) -> tuple[list[Loop], Loop, Loop, list[Loop]]:
+    """Split the output's loops: those over groups, channel blocks, images of a group, tiles of a group."""
+    n, k, *spatial, lane = sch.get_loops(OUTPUT)
+    n_outer, n = sch.split(n, [None, config.images])
+    outer, tiles, inner = [n_outer], [], []
+    group = (config.rows, config.cols)[-len(spatial) :]
+    for loop, count, pixels in zip(spatial, group, tile_outputs(s, m), strict=True):
+        parts = sch.split(loop, [None, count, pixels])
+        for loops, part in zip((outer, tiles, inner), parts, strict=True):
+            loops.append(part)
+    sch.reorder(*outer, k, n, *tiles, *inner, lane)
+    for loop in inner:
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    return outer, k, n, tiles
+
+
+def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Loop], Loop]:
+    """Sums of a register tile over all input channels; returns the outer loops and that of the reduction."""
+    store = sch.cache_write(MULTIPLY, 0, "global")
+    *loops, lane, co, ci = sch.get_loops(MULTIPLY)
+    frequencies, kb, *t = loops[-2 * rank - 2 : -rank - 2], *loops[-rank - 2 :]
+    register = (config.t_images, *(config.t_rows, config.t_cols)[-rank:])
+    outer, inner = zip(*(sch.split(a, [None, b]) for a, b in zip(t, register, strict=True)), strict=True)
+    k_outer, k = sch.split(kb, [None, config.k_tile])
+    # channels inside tiles: the other way round LLVM keeps all broadcasts alive and spills
+    sch.reorder(*frequencies, k_outer, *outer, co, ci, *inner, k, lane)
+    sch.reverse_compute_at(store, outer[-1], preserve_unit_loops=True)
+    *copied, store_lane = sch.get_loops(store)
+    for loop in (*inner, k, *copied[-rank - 2 :]):
+        sch.unroll(loop)
+    for loop in (lane, store_lane):
+        sch.vectorize(loop)
+    return [*frequencies, k_outer], co
+
+
+def _transform_loops(sch: Any, rank: int, stages: list[str]) -> list[Loop]:
+    """A tile at a time through all stages of the input transform; returns the loops around a row of tiles."""
+    *loops, lane = sch.get_loops(stages[-1])
+    frequencies, position = loops[-2 * rank - 2 : -rank - 2], loops[-rank - 2 :]
+    sch.reorder(*position, *frequencies, lane)
+    for loop in frequencies:
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    for name in stages[:-1]:
+        sch.compute_at(name, position[-1], preserve_unit_loops=True)
+        _straight_line(sch, name, rank)
+    return position[:-1]
+
+
+def _straight_line(sch: Any, name: str, rank: int) -> None:
+    """Unroll the stage's loops within a tile: its values become registers."""
+    *loops, lane = sch.get_loops(name)
+    for loop in loops[-rank:]:
+        sch.unroll(loop)
+    sch.vectorize(lane)
