@@ -20,6 +20,7 @@ from convc.passes.lower_batch_norm import LowerBatchNorm
 from convc.passes.merge_common import MergeCommon
 from convc.passes.normalise_linear import NormaliseLinear
 from convc.passes.pool_first import PoolFirst
+from convc.passes.recognise_activations import RecogniseActivations
 from convc.passes.remove_dead_code import RemoveDeadCode
 from convc.passes.remove_identities import RemoveIdentities
 from convc.passes.separate_outputs import SeparateOutputs
@@ -29,6 +30,7 @@ PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     RemoveIdentities(),
     MergeCommon(),
+    RecogniseActivations(),
     NormaliseLinear(),
     FoldPadding(),
     FoldAffine(),  # after the padding: a map before a padded convolution is refused where it has a shift
