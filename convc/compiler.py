@@ -37,6 +37,9 @@ from convc.types import Shape, TensorType
 from convc.workload import ConvShape, Workload
 
 
+VIEW = "view"
+
+
 @dataclass(frozen=True)
 class Options:
     """What a user may ask of the compiler; `compile` documents each."""
@@ -169,7 +172,10 @@ def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, G
     run_pipeline(graph)
     values = [value for node in graph.nodes for value in node.outputs]
     graph.set_outputs(values)
-    options = replace(compilation.options, algorithms={p.name: p.chosen for p in layer_plans(compilation)})
+    options = replace(
+        compilation.options,
+        algorithms={p.name: p.chosen for p in layer_plans(compilation) if p.chosen != VIEW},
+    )
     probe = lower(clone(graph), clone(graph), options, compilation.target, progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
     module = build(probe, Path(scratch.name) / "probe.so", progress, verify=False)
@@ -206,14 +212,18 @@ def describe(compilation: Compilation) -> Manifest:
 
 
 def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
-    """How each layer is computed, in order, without the conversions that layout assignment inserted."""
+    """How each layer is computed, in order, without the conversions that layout assignment inserted.
+
+    A layer without a step is a `view`: its result lies where its input's producer wrote it.
+    """
+    computed = {step.node for step in compilation.program.steps}
     return tuple(
         LayerPlan(
             name=node.name,
             op=node.op,
             workload=str(choice.workload),
-            chosen=choice.lowering.name,
-            candidates=choice.candidates,
+            chosen=choice.lowering.name if node in computed else VIEW,
+            candidates=choice.candidates if node in computed else (),
             origin=node.origin,
             flops=ConvShape.of(choice.workload).flops if node.op == "conv" else 0,
         )

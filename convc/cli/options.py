@@ -110,7 +110,7 @@ class Bar(Progress):
 
     def notice(self, text: str) -> None:
         """Something the user should know."""
-        self.console.print(text, style="yellow", highlight=False)
+        self.console.print(text, style="yellow", highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int = 1) -> Iterator[Callable[[], None]]:
