@@ -128,7 +128,7 @@ class Importer:
                 self._node(node, name, read_names, makers)
             except (ConvcError, MemoryError) as error:
                 if self.findings.refused:
-                    return self.graph  # a fault after a refusal may come from what stands in for its result
+                    continue  # after a refusal this may come from what stands in for its result, or from none
                 if isinstance(error, MemoryError):
                     raise ModelError(f"Node '{name}' ({node.op_type}) asks for too much memory.") from error
                 raise

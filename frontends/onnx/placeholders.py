@@ -20,6 +20,8 @@ def placeholder_types(
     known = {**{name: value.type for name, value in values.items()}, **inputs}
     makers = {output for node in model.graph.node for output in node.output}
     del copy.graph.input[:]
+    del copy.graph.node[:]
+    copy.graph.node.extend(node for node in model.graph.node if node.domain in ("", "ai.onnx"))
     for name, kind in known.items():
         if name not in makers:
             copy.graph.input.append(

@@ -1,0 +1,146 @@
+"""The ONNX backend test suite through `convc.backend`: node tests by family, and the nine light networks."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.backend.test.loader
+import pytest
+from onnx import numpy_helper
+from onnx.backend.test.case.test_case import TestCase as SuiteCase
+
+import convc.backend
+from convc.errors import ConvcError
+from convc.evaluate import evaluate
+from convc.frontends.onnx import read
+from convc.frontends.onnx.backend import GraphBackend, Runner
+from convc.ir import Graph
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+FAMILIES = {
+    "convolution": "Conv ConvTranspose",
+    "pooling": "MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool",
+    "activation": "Relu LeakyRelu PRelu Elu Celu Selu Sigmoid Tanh HardSigmoid HardSwish Softplus Softsign "
+    "ThresholdedRelu Gelu Mish Swish Shrink Clip Softmax LogSoftmax",
+    "arithmetic": "Add Sub Mul Div Max Min Pow Sum Mean Neg Abs Exp Log Sqrt Reciprocal",
+    "shape": "Reshape Flatten Transpose Concat Split Slice Squeeze Unsqueeze Expand Pad Tile DepthToSpace "
+    "SpaceToDepth Identity Resize Upsample Shape",
+}
+
+REFUSED = {
+    "test_maxpool_with_argmax_2d_precomputed_pads": "Indices",
+    "test_maxpool_with_argmax_2d_precomputed_strides": "Indices",
+    "test_celu_bfloat16": "BFLOAT16",
+    "test_identity_sequence": "sequence_type",
+    "test_identity_opt": "optional_type",
+    "test_resize_tf_crop_and_resize": "tf_crop_and_resize",
+    "test_resize_tf_crop_and_resize_axes_2_3": "tf_crop_and_resize",
+    "test_resize_tf_crop_and_resize_axes_3_2": "tf_crop_and_resize",
+    "test_resize_tf_crop_and_resize_extrapolation_value": "tf_crop_and_resize",
+}
+"""Tests of what convc has no code for, with a word that the refusal must contain."""
+
+OTHERWISE = {
+    "test_resize_downsample_scales_cubic_align_corners",
+    "test_resize_downsample_scales_linear_align_corners",
+}
+"""The suite aligns corners of 0.6 * 4 = 2.4 rows; onnxruntime and convc align those of the 2 there are."""
+
+
+@functools.cache
+def node_tests() -> dict[str, SuiteCase]:
+    """The suite's node tests by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the suite divides by zero while it prepares its data
+        return {test.name: test for test in onnx.backend.test.loader.load_model_tests(kind="node")}
+
+
+def names_of(family: str) -> list[str]:
+    """The tests of models with one node, of an operator of the family."""
+    ops = set(FAMILIES[family].split())
+    return [
+        name
+        for name, test in node_tests().items()
+        if len(test.model.graph.node) == 1 and test.model.graph.node[0].op_type in ops
+    ]
+
+
+class ReferenceBackend(GraphBackend):
+    """Runs the float64 references: what the importer alone is worth."""
+
+    @staticmethod
+    def engine(graph: Graph) -> Runner:
+        """Evaluate a graph, and round the results to their dtypes."""
+        return lambda inputs: [
+            array.astype(value.type.dtype)
+            for array, value in zip(evaluate(graph, inputs), graph.outputs, strict=True)
+        ]
+
+
+def run_suite_case(name: str, backend: type[GraphBackend]) -> None:
+    """Run one node test and compare, with the suite's own tolerances."""
+    test = node_tests()[name]
+    if name in REFUSED:
+        with pytest.raises(ConvcError, match=REFUSED[name]):
+            backend.prepare(test.model).run(test.data_sets[0][0])
+        return
+    prepared = backend.prepare(test.model)
+    for inputs, expected in test.data_sets:
+        found = prepared.run([as_array(i) for i in inputs])
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found, map(as_array, expected), strict=True):
+            assert ours.dtype == theirs.dtype
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, rtol=test.rtol, atol=test.atol)
+
+
+def as_array(item: np.ndarray | onnx.TensorProto) -> np.ndarray:
+    """The suite states some arrays as tensors."""
+    return numpy_helper.to_array(item) if isinstance(item, onnx.TensorProto) else item
+
+
+ALL = [name for family in FAMILIES for name in names_of(family) if name not in OTHERWISE]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_imported_model_evaluates_as_the_suite_expects(name: str) -> None:
+    run_suite_case(name, ReferenceBackend)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_compiled_model_computes_what_the_suite_expects(name: str) -> None:
+    run_suite_case(name, convc.backend.ConvcBackend)
+
+
+def test_families_are_not_empty_and_exclusions_exist() -> None:
+    counts = {family: len(names_of(family)) for family in FAMILIES}
+    assert min(counts.values()) >= 15, counts
+    present = {name for family in FAMILIES for name in names_of(family)}  # a few came with later onnx
+    assert len((OTHERWISE | set(REFUSED)) - present) <= 3
+
+
+LIGHT_NETWORKS = sorted(LIGHT.glob("light_*.onnx"))
+
+
+def light_case(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The suite's input (a ramp from 0 to 1) and expected output of a light network."""
+    (info,) = read(path).inputs
+    ramp = (np.arange(info.type.size) / info.type.size).astype(np.float32).reshape(info.type.shape)
+    return ramp, numpy_helper.to_array(onnx.load_tensor(path.with_name(f"{path.stem}_output_0.pb")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LIGHT_NETWORKS, ids=lambda p: p.stem)
+def test_light_network_compiles_and_agrees(path: Path) -> None:
+    x, expected = light_case(path)
+    (found,) = convc.backend.prepare(onnx.load(path)).run([x])
+    assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+
+
+def test_there_are_nine_light_networks() -> None:
+    assert len(LIGHT_NETWORKS) == 9
