@@ -26,9 +26,9 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
-from convc.lowering import dft
+from convc import dft
+from convc.fft_tiling import Tiling, as_pair
 from convc.lowering.epilogue import finish
-from convc.lowering.fft_tiling import Tiling, as_pair
 from convc.types import Shape
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
 
@@ -109,20 +109,19 @@ Read = Callable[[_Kernel, Buffer, Where, Expr], tuple[Expr, Expr]]
 
 def build(w: Workload, shape: ConvShape, tiling: Tiling, lanes: int, params: dict[int, Shape]) -> Any:
     """The unscheduled PrimFunc. `params` gives the stored shape of every input that is there, by index."""
-    with IRBuilder() as ib:
-        with B.prim_func(s_tir=True):
-            B.func_name("main")
-            buffers = {i: B.arg(f"input{i}", B.Buffer(s, w.inputs[i].dtype)) for i, s in params.items()}
-            out = B.arg("out", B.Buffer(w.outputs[0].physical, w.outputs[0].dtype))
-            k = _Kernel(w, shape, tiling, lanes, buffers, out)
-            s = _Scratch(
-                rows=k.scratch("rows", tiling.group, k.in_blocks, tiling.columns, tiling.tile[0], 2),
-                spectrum=k.scratch("spectrum", tiling.frequencies, tiling.parts, k.in_blocks, tiling.group),
-                kept=k.scratch("kept", tiling.group, k.out_blocks, tiling.out[0], tiling.columns, 2),
-                pixels=k.scratch("pixels", tiling.group, k.out_blocks, *tiling.out),
-            )
-            with B.serial(tiling.groups) as g:
-                (_depthwise if shape.depthwise else _dense)(k, s, g)
+    with IRBuilder() as ib, B.prim_func(s_tir=True):
+        B.func_name("main")
+        buffers = {i: B.arg(f"input{i}", B.Buffer(s, w.inputs[i].dtype)) for i, s in params.items()}
+        out = B.arg("out", B.Buffer(w.outputs[0].physical, w.outputs[0].dtype))
+        k = _Kernel(w, shape, tiling, lanes, buffers, out)
+        s = _Scratch(
+            rows=k.scratch("rows", tiling.group, k.in_blocks, tiling.columns, tiling.tile[0], 2),
+            spectrum=k.scratch("spectrum", tiling.frequencies, tiling.parts, k.in_blocks, tiling.group),
+            kept=k.scratch("kept", tiling.group, k.out_blocks, tiling.out[0], tiling.columns, 2),
+            pixels=k.scratch("pixels", tiling.group, k.out_blocks, *tiling.out),
+        )
+        with B.serial(tiling.groups) as g:
+            (_depthwise if shape.depthwise else _dense)(k, s, g)
     return ib.get().with_attr("global_symbol", "main")
 
 
@@ -168,16 +167,9 @@ def _rows(k: _Kernel, s: _Scratch, where: Where) -> None:
 
         def store(position: int, value: Expr | None) -> None:
             if value is not None:
-                k.store(s.rows, value, g, t, cb, _slot(tiling, position // 2), i, position % 2)
+                k.store(s.rows, value, g, t, cb, tiling.slot(position // 2), i, position % 2)
 
         dft.real_forward(tiling.tile[1]).run(lambda j: k.load(x, *line, left + j), store, B.bind)
-
-
-def _slot(tiling: Tiling, j: int) -> int:
-    """Where column j is kept: the real columns first, as `Tiling.select` has them."""
-    if j in (0, tiling.columns - 1):
-        return min(j, 1)
-    return tiling.real_columns + j - 1
 
 
 def _column_range(tiling: Tiling, *, ends: bool) -> tuple[int, Callable[[Expr], tuple[Expr, Expr]], int]:
@@ -194,7 +186,7 @@ def _column_range(tiling: Tiling, *, ends: bool) -> tuple[int, Callable[[Expr], 
 
 
 def _columns(k: _Kernel, s: _Scratch, where: Where, *, ends: bool) -> None:
-    """spectrum[g, f, :, cb, t] = transform along the height; the third part is the sum that Gauss' trick wants."""
+    """spectrum[g, f, :, cb, t] = transform along the height; Gauss' trick wants the sum as a third part."""
     tiling = k.tiling
     count, locate, height = _column_range(tiling, ends=ends)
     if count == 0:
@@ -221,7 +213,7 @@ def _columns(k: _Kernel, s: _Scratch, where: Where, *, ends: bool) -> None:
 
 
 def _three_products(k: _Kernel, spectrum: Buffer, product: Buffer, g: Expr) -> None:
-    """product[f, p, kb, t] = sum over channels of spectrum[f, p, c, t] weights[f, p, kb, c], for each part p."""
+    """product[f, p, kb, t] = sum over c of spectrum[f, p, c, t] weights[f, p, kb, c], for each part p."""
     tiling, u = k.tiling, k.params[1]
     loops = (tiling.frequencies, 3, k.out_blocks, tiling.group, k.lanes, *k.channels)
     with B.grid(*loops) as (f, p, kb, t, lane, co, ci), B.sblock(MULTIPLY):
@@ -235,7 +227,7 @@ def _three_products(k: _Kernel, spectrum: Buffer, product: Buffer, g: Expr) -> N
 
 
 def _four_products(k: _Kernel, spectrum: Buffer, product: Buffer, g: Expr) -> None:
-    """product[f, p, kb, t] = part p of the sum over channels of the complex spectrum[f, :, c, t] weights[f, :, kb, c]."""
+    """product[f, p, kb, t] = part p of the sum over c of spectrum[f, :, c, t] weights[f, :, kb, c]."""
     tiling, u = k.tiling, k.params[1]
     loops = (tiling.frequencies, k.out_blocks, tiling.group, 2, k.lanes, *k.channels, 2)
     with B.grid(*loops) as (f, kb, t, p, lane, co, ci, q), B.sblock(MULTIPLY):
@@ -266,7 +258,8 @@ def _gauss_sums(k: _Kernel, source: Buffer, where: Where, f: Expr) -> tuple[Expr
 
 
 def _times_weights(k: _Kernel, source: Buffer, where: Where, f: Expr) -> tuple[Expr, Expr]:
-    (re, im), (g, t, cb) = (B.bind(v) for v in _plain_parts(k, source, where, f)), where
+    re, im = (B.bind(v) for v in _plain_parts(k, source, where, f))
+    _, _, cb = where
     u_re, u_im = (B.bind(k.load(k.params[1], cb, f, p)) for p in range(2))
     return re * u_re - im * u_im, re * u_im + im * u_re
 
@@ -316,7 +309,7 @@ def _inverse_rows(k: _Kernel, s: _Scratch, where: Where) -> None:
         B.reads(k.region(s.kept, g, t, kb, i, slice(0, tiling.columns), slice(0, 2)))
         B.writes(k.region(s.pixels, g, t, kb, i, slice(0, tiling.out[1])))
         dft.real_backward(tiling.tile[1], tiling.out[1]).run(
-            lambda position: k.load(s.kept, g, t, kb, i, _slot(tiling, position // 2), position % 2),
+            lambda position: k.load(s.kept, g, t, kb, i, tiling.slot(position // 2), position % 2),
             lambda j, value: k.store(s.pixels, value, g, t, kb, i, j),
             B.bind,
         )

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, lru_cache
-from typing import Any, TypeVar
+from functools import cache, cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,12 +30,8 @@ Real = int | None
 
 Complex = tuple[Real, Real]
 
-LARGEST = 64
-"""The longest transform worth a straight-line program: beyond it, code size rather than arithmetic decides."""
 
-
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One operation. `kind` is "input" (number `a`), "add", "sub", "neg" or "mul" (by `factor`)."""
 
     kind: str
@@ -279,7 +275,7 @@ class _Builder:
         return out
 
     def finish(self, outputs: Iterable[Real]) -> Program:
-        """The program that computes `outputs`, without anything else; each operation just before its first use."""
+        """The program that computes `outputs` and nothing else, each operation just before its first use."""
         wanted, order, number = list(outputs), [], dict[int, int]()
 
         def visit(old: int) -> None:
@@ -289,7 +285,7 @@ class _Builder:
             if op.kind == "neg" and self.ops[op.a].kind in ("sub", "mul"):  # fold the sign into the operation
                 inner = self.ops[op.a]
                 op = (
-                    replace(inner, factor=-inner.factor)
+                    inner._replace(factor=-inner.factor)
                     if inner.kind == "mul"
                     else Op("sub", inner.b, inner.a)
                 )
@@ -317,7 +313,7 @@ def _radix(n: int) -> int:
     return next((p for p in range(2, n + 1) if n % p == 0), 1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def real_forward(n: int) -> Program:
     """n real inputs -> the real and imaginary parts, in turns, of frequencies 0 to n // 2."""
     build = _Builder()
@@ -325,7 +321,7 @@ def real_forward(n: int) -> Program:
     return build.finish(part for z in spectrum[: n // 2 + 1] for part in z)
 
 
-@lru_cache(maxsize=None)
+@cache
 def complex_forward(n: int) -> Program:
     """n complex inputs (real and imaginary parts in turns) -> n complex outputs."""
     build = _Builder()
@@ -333,7 +329,7 @@ def complex_forward(n: int) -> Program:
     return build.finish(part for z in spectrum for part in z)
 
 
-@lru_cache(maxsize=None)
+@cache
 def complex_backward(n: int, wanted: int) -> Program:
     """n complex inputs -> the first `wanted` outputs of the unscaled inverse transform."""
     build = _Builder()
@@ -341,7 +337,7 @@ def complex_backward(n: int, wanted: int) -> Program:
     return build.finish(part for z in values[:wanted] for part in z)
 
 
-@lru_cache(maxsize=None)
+@cache
 def real_backward(n: int, wanted: int) -> Program:
     """Frequencies 0 to n // 2 (complex) -> the first `wanted` real outputs of the unscaled inverse transform.
 

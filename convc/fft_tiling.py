@@ -1,0 +1,201 @@
+"""How FFT convolution cuts a layer into tiles, and what that costs: shared by the lowering and its schedule.
+
+A tile of `tile` input pixels is transformed at once and gives tile - span + 1 outputs along each axis
+(overlap-save), where span is the kernel's size, dilation included. Large tiles need fewer multiplications
+an output, but more weights: one transformed kernel has as many numbers as a tile has pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from convc import dft
+from convc.target import Target
+from convc.types import Array
+from convc.workload import ConvShape
+
+Pair = tuple[int, int]
+
+SIZES = (4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 30, 32, 36, 40, 48, 64)
+"""Tile sizes: even, with small factors. Straight-line code for more outgrows the instruction cache."""
+
+LARGEST_SPAN = SIZES[-1] // 2
+"""The widest kernel, dilation included, for which half of the largest tile is output."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The plan of one layer over (height, width); a 1-D layer has height 1.
+
+    Each tile of `tile` input pixels gives `out` output pixels; `count` tiles along each axis cover the output
+    of each of `images`. Tiles go through the stages in groups of `group`, a multiple of the `rows` tiles of
+    the product's register tile. `products` is 3 (Gauss) or 4 real products for a complex one.
+    """
+
+    tile: Pair
+    out: Pair
+    count: Pair
+    images: int
+    group: int
+    rows: int
+    products: int
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of all images."""
+        return self.images * math.prod(self.count)
+
+    @property
+    def groups(self) -> int:
+        """Groups of tiles; the last may be ragged."""
+        return -(-self.tiles // self.group)
+
+    @property
+    def parts(self) -> int:
+        """Real numbers stored for one complex number in the transformed domain."""
+        return 3 if self.products == 3 else 2
+
+    @property
+    def columns(self) -> int:
+        """Frequencies along the width that a real input makes independent."""
+        return self.tile[1] // 2 + 1
+
+    @property
+    def real_columns(self) -> int:
+        """How many of these are real before the transform along the height: the first and the last."""
+        return min(self.columns, 2)
+
+    @property
+    def real_height(self) -> int:
+        """Frequencies of a real column."""
+        return self.tile[0] // 2 + 1
+
+    @property
+    def frequencies(self) -> int:
+        """Complex frequencies that determine a tile: half as many as pixels, and one or two more."""
+        return self.real_columns * self.real_height + (self.columns - self.real_columns) * self.tile[0]
+
+    def slot(self, column: int) -> int:
+        """Where a column is kept: the real ones, 0 and tile[1] / 2, come first."""
+        if column in (0, self.columns - 1):
+            return min(column, 1)
+        return self.real_columns + column - 1
+
+    def select(self, spectrum: Array) -> Array:
+        """The independent frequencies (F, ...) of a half spectrum (tile[0], columns, ...), in slot order."""
+        order = sorted(range(self.columns), key=self.slot)
+        heights = [self.real_height] * self.real_columns + [self.tile[0]] * (self.columns - self.real_columns)
+        return np.concatenate([spectrum[:height, j] for j, height in zip(order, heights, strict=True)])
+
+
+def spans(s: ConvShape) -> tuple[int, ...]:
+    """Input pixels that one output pixel sees along each axis: a dilated kernel is a larger, sparse one."""
+    return tuple(d * (k - 1) + 1 for k, d in zip(s.kernel, s.dilations, strict=True))
+
+
+def as_pair(values: tuple[int, ...]) -> Pair:
+    """Height and width, where a 1-D layer has height 1."""
+    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+@lru_cache(maxsize=4096)
+def choose(s: ConvShape, target: Target) -> Tiling:
+    """The cheapest tiling of a layer. Depends on the layer's shape and the target alone."""
+    return min(candidates(s, target), key=lambda t: seconds(s, t, target))
+
+
+def candidates(s: ConvShape, target: Target) -> Iterator[Tiling]:
+    """Every tiling worth pricing."""
+    axes = []
+    for span, output in zip(as_pair(spans(s)), as_pair(s.output), strict=True):
+        sizes = [t for t in SIZES if t > span] if span > 1 else [1]
+        enough = next((i for i, t in enumerate(sizes) if t - span + 1 >= output), len(sizes) - 1)
+        axes.append([(t, t - span + 1, -(-output // (t - span + 1))) for t in sizes[: enough + 1]])
+    for (t0, m0, n0), (t1, m1, n1) in itertools.product(*axes):
+        tiles = s.n * n0 * n1
+        plan = ((t0, t1), (m0, m1), (n0, n1), s.n)
+        if s.depthwise:
+            yield Tiling(*plan, group=tiles, rows=1, products=4)
+            continue
+        for products in (3, 4):
+            for rows in register_rows(tiles, products, target):
+                enough = -(-tiles // rows)
+                for blocks in {1, 2, 4, -(-enough // target.threads), enough}:
+                    if blocks <= enough:
+                        yield Tiling(*plan, group=rows * blocks, rows=rows, products=products)
+
+
+def register_rows(tiles: int, products: int, target: Target) -> list[int]:
+    """Heights of the product's register tile: the tallest, and those that cover `tiles` with least waste.
+
+    A row takes one sum for each part of a product: real and imaginary part of a complex product, or one of
+    Gauss' three products at a time. Weights and the input element take the remaining registers; AVX-512
+    reads an input element that is used once as an operand in memory.
+    """
+    sums, weights = (1, 1) if products == 3 else (2, 2)
+    spare = weights + (0 if products == 3 and target.isa == "avx512" else 1) + (target.isa == "generic")
+    tallest = min((target.registers - spare) // sums, tiles)
+    low = min(tallest, 8 // sums)  # fewer sums do not cover the latency of a multiply-add
+    return sorted(
+        {
+            min(range(a, b + 1), key=lambda r: (-(-tiles // r) * r, -r))
+            for a, b in ((low, tallest), ((low + tallest) // 2, tallest))
+        }
+    )
+
+
+@lru_cache(maxsize=4096)
+def transform_work(tile: Pair, out: Pair) -> Pair:
+    """Vector instructions of arithmetic to transform a tile of one channel block, forward and back."""
+    (height, width), (kept, cropped) = tile, out
+    ends = min(width // 2 + 1, 2)
+    between = width // 2 + 1 - ends
+    forward = height * dft.real_forward(width).arithmetic
+    forward += ends * dft.real_forward(height).arithmetic + between * dft.complex_forward(height).arithmetic
+    backward = kept * dft.real_backward(width, cropped).arithmetic
+    backward += ends * dft.real_backward(height, kept).arithmetic
+    backward += between * dft.complex_backward(height, kept).arithmetic
+    return forward, backward
+
+
+TRANSFORM_OVERHEAD = 1.8
+"""Time of a transform over that of its arithmetic: loads, stores and spilled registers."""
+
+PRODUCT_EFFICIENCY = 0.95
+"""Share of the peak that the product reaches in cache."""
+
+
+def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
+    """Predicted time on all threads: transforms, product, and traffic of what outgrows the caches."""
+    rate = target.flops / (2 * target.lanes)  # vector instructions a second and core
+    in_blocks, out_blocks = (-(-c // target.lanes) for c in (s.ic, s.oc))
+    forward, backward = transform_work(t.tile, t.out)
+    tile_seconds = TRANSFORM_OVERHEAD * (in_blocks * forward + out_blocks * backward) / rate
+    if s.depthwise:
+        turns = -(-t.tiles * in_blocks // target.threads)
+        return turns * (tile_seconds / in_blocks + 4 * t.frequencies / rate) + target.launch_seconds
+    tile_seconds += t.frequencies * t.products * s.ic * out_blocks / (rate * PRODUCT_EFFICIENCY)
+    vector = 4 * target.lanes
+    tile_bytes = vector * t.frequencies * t.parts * (in_blocks + out_blocks)
+    weight_bytes = vector * t.frequencies * t.parts * s.ic * out_blocks
+    if 2 * t.group * tile_bytes > target.l2:  # written and read once, through the next cache
+        far = t.group * tile_bytes > target.l3 // 2
+        tile_seconds += (
+            2 * tile_bytes / (target.memory_bandwidth / target.threads if far else target.l3_bandwidth)
+        )
+    phased = t.groups == 1
+    turns = t.group / target.threads if phased else -(-t.groups // target.threads) * t.group
+    reads = 1 / target.threads if phased else -(-t.groups // target.threads)
+    streaming = (
+        reads
+        * weight_bytes
+        / (target.l3_bandwidth if weight_bytes < target.l3 // 2 else target.memory_bandwidth)
+    )
+    streaming = max(streaming, weight_bytes / target.memory_bandwidth)
+    return max(turns * tile_seconds, streaming) + (3 if phased else 1) * target.launch_seconds
