@@ -151,20 +151,43 @@ def direct_tiles(s: ConvShape, target: Target) -> list[Tile]:
     return [t for t in tiles if t.fits(target)]
 
 
-def tile_cycles(tile: Tile) -> float:
-    """Cycles that one step of a tile's product takes, for each of its multiply-adds, at best 1.
+def terms(s: ConvShape, target: Target) -> int:
+    """Products in each sum that `direct` makes, zeros of block-diagonal weights included."""
+    taps = math.prod(s.kernel)
+    if by_channel(s):
+        return taps
+    return taps * (s.ic if narrow(s, target) else Channels.of(s, target.lanes).span)
+
+
+def taps_share_inputs(s: ConvShape, target: Target) -> bool:
+    """Whether the innermost loop runs over taps that see the same inputs, shifted by a pixel.
+
+    LLVM unrolls that loop and keeps shared inputs in registers, which then must not be full of sums: with
+    28 sums it spills, and MobileNet's first and depthwise layers run at half their speed.
+    """
+    inner = 1 if by_channel(s) or narrow(s, target) else Channels.of(s, target.lanes).inner
+    return s.kernel[-1] > 1 and inner <= 2
+
+
+def tile_cycles(tile: Tile, terms: int) -> float:
+    """Cycles that a tile takes for each of its multiply-adds, at best 1.
 
     A multiply-add has a latency of 4 cycles, and a core may start two a cycle: with fewer than 8 sums they
-    wait for each other. Every block needs a weight vector and every pixel a broadcast, at two loads a cycle;
-    counter and addresses of the loop cost about 2 cycles a step.
+    wait for each other. Every block needs a weight vector and every pixel a broadcast, and there are as many
+    loads a cycle as multiply-adds (with AVX-512 on Zen 4 two); counter and addresses of the loop cost about
+    half a cycle a step. Clearing, finishing and storing a sum costs 1.5 cycles, and entering a tile 10; all
+    measured on Zen 4.
     """
-    loads = (tile.pixels + tile.blocks) / 2
-    return (max(tile.sums, loads, 8.0) + 0.25 * tile.blocks + 0.5) / tile.sums
+    step = max(tile.sums, tile.pixels + tile.blocks, 8.0) + 0.5
+    return (step + (1.5 * tile.sums + 10) / terms) / tile.sums
 
 
 def direct_tile(s: ConvShape, target: Target) -> Tile:
     """The best tile for `direct`."""
-    return min(direct_tiles(s, target), key=lambda t: (tile_cycles(t), t.blocks))
+    tiles = direct_tiles(s, target)
+    if taps_share_inputs(s, target):
+        tiles = [t for t in tiles if t.sums <= target.registers // 2] or tiles
+    return min(tiles, key=lambda t: (tile_cycles(t, terms(s, target)), t.blocks))
 
 
 def blocks_last(s: ConvShape, tile: Tile, target: Target) -> bool:
@@ -174,14 +197,16 @@ def blocks_last(s: ConvShape, tile: Tile, target: Target) -> bool:
     measured on ResNet-50's 1x1 layers, 95 % of peak against 85 %. Small weights stay in L2 in either order,
     and then a large input is better read once.
     """
-    weights = 4 * s.oc * (s.ic // s.groups) * math.prod(s.kernel)
+    if s.groups > 1:  # no two groups share any input
+        return False
+    weights = 4 * s.oc * s.ic * math.prod(s.kernel)
     pixels = 4 * s.n * s.ic * math.prod(s.input)
     if weights <= target.l2 // 4:
         return pixels > target.l2
     if pixels <= target.l3:
         return False
     passes_of_weights = s.n * math.prod(s.output) / tile.pixels
-    passes_of_input = s.oc / (target.lanes * tile.blocks) / s.groups
+    passes_of_input = s.oc / (target.lanes * tile.blocks)
     return weights * passes_of_weights < pixels * passes_of_input
 
 
@@ -199,16 +224,16 @@ def memory_seconds(nbytes: float, target: Target) -> float:
     return nbytes / target.memory_bandwidth
 
 
-def product_seconds(s: ConvShape, tile: Tile, pixels: int, span: int, target: Target) -> float:
-    """Predicted time of a convolution's kernel that computes `span` terms a tap of `pixels` sums a channel.
+def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: int, target: Target) -> float:
+    """Predicted time of a convolution's kernel that makes `pixels` sums of `terms` products in each channel.
 
     Arithmetic at the tile's efficiency, spread over threads by whole tiles, overlaps with the traffic of
     inputs, weights and outputs but for a part.
     """
     blocks = -(-s.oc // target.lanes)
-    work = 2 * s.n * blocks * target.lanes * pixels * span * math.prod(s.kernel)
+    work = 2 * s.n * blocks * target.lanes * pixels * terms
     tasks = s.n * blocks * pixels // (tile.blocks * tile.pixels)
-    arithmetic = work * tile_cycles(tile) * imbalance(tasks, target.threads) / target.peak
+    arithmetic = work * tile_cycles(tile, terms) * imbalance(tasks, target.threads) / target.peak
     values = s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
     weights = s.oc * (s.ic // s.groups) * math.prod(s.kernel)
     traffic = memory_seconds(4 * values, target) + 4 * weights / target.memory_bandwidth
@@ -221,9 +246,8 @@ EXPOSED = 0.15
 
 def direct_seconds(s: ConvShape, target: Target) -> float:
     """Predicted time of `direct`."""
-    span = 1 if by_channel(s) else s.ic if narrow(s, target) else Channels.of(s, target.lanes).span
     pixels = math.prod(s.output[:-1]) * padded_columns(s.output[-1], target)
-    return product_seconds(s, direct_tile(s, target), pixels, span, target)
+    return product_seconds(s, direct_tile(s, target), pixels, terms(s, target), target)
 
 
 def gathers(s: ConvShape, target: Target) -> bool:
@@ -258,7 +282,7 @@ def im2col_tiles(s: ConvShape, target: Target) -> list[Tile]:
 
 def im2col_tile(s: ConvShape, target: Target) -> Tile:
     """The best tile for `im2col`."""
-    return min(im2col_tiles(s, target), key=lambda t: (tile_cycles(t), t.blocks))
+    return min(im2col_tiles(s, target), key=lambda t: (tile_cycles(t, terms(s, target)), t.blocks))
 
 
 def im2col_run(s: ConvShape, tile: Tile, target: Target) -> int:
@@ -270,17 +294,22 @@ def im2col_run(s: ConvShape, tile: Tile, target: Target) -> int:
 
 
 def im2col_seconds(s: ConvShape, target: Target) -> float:
-    """Predicted time of `im2col`: the product, and the patches, which are written and read in L2."""
+    """Predicted time of `im2col`: the product, and the patches, which are written to L2 and read from there.
+
+    Out of plain input they are gathered one by one, at 3 cycles each as measured on Zen 4.
+    """
     pixels = padded_columns(math.prod(s.output), target)
-    span = s.ic if narrow(s, target) else Channels.of(s, target.lanes).span
     tile = im2col_tile(s, target)
-    seconds = product_seconds(s, tile, pixels, span, target)
+    seconds = product_seconds(s, tile, pixels, terms(s, target), target)
     if not gathers(s, target):
         return seconds
-    stored = s.ic if narrow(s, target) else -(-s.ic // target.lanes) * target.lanes
-    copied = 2 * 4 * s.n * pixels * stored * math.prod(s.kernel)
+    elements = s.n * pixels * math.prod(s.kernel) * -(-s.ic // target.lanes) * target.lanes
+    each = 2 * 4 / target.l2_bandwidth
+    if narrow(s, target):
+        elements = s.n * pixels * math.prod(s.kernel) * s.ic
+        each = 3 * 2 * target.lanes / target.flops
     runs = s.n * pixels // (tile.pixels * im2col_run(s, tile, target))
-    return seconds + copied * imbalance(runs, target.threads) / (target.threads * target.l2_bandwidth)
+    return seconds + elements * each * imbalance(runs, target.threads) / target.threads
 
 
 @dataclass(frozen=True)
@@ -324,6 +353,6 @@ def gemm_seconds(g: GemmShape, target: Target) -> float:
     columns = -(-g.n // width)
     tile = gemm_tile(g, target)
     even = imbalance(columns * g.m // tile.cols, target.threads)
-    arithmetic = 2 * g.m * g.k * columns * width * tile_cycles(tile) * even / target.peak
+    arithmetic = 2 * g.m * g.k * columns * width * tile_cycles(tile, g.k) * even / target.peak
     traffic = 4 * g.k * columns * width / target.memory_bandwidth
     return max(arithmetic, traffic) + EXPOSED * min(arithmetic, traffic) + target.launch_seconds
