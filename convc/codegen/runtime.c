@@ -42,7 +42,7 @@ enum { MAX_THREADS = 256, SPINS = 1 << 14 };
 
 static struct {
   pthread_mutex_t owner; /* held by the call that uses the pool */
-  pthread_mutex_t lock;  /* guards `sleeping` and the start of workers */
+  pthread_mutex_t lock;  /* guards the start and the sleep of workers */
   pthread_cond_t wake;
   int started; /* workers alive */
   int born[MAX_THREADS]; /* the generation at which each worker started; it waits for the next */
@@ -57,7 +57,14 @@ static struct {
   void *data;
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
-static __thread int region_threads = 1; /* threads that a parallel loop of this thread's call may use */
+/* What the running call of this thread has asked for and holds. The pool is taken at the first parallel loop, so
+ * that a small network, whose loops are all serial, never pays for it. */
+static __thread struct {
+  int wanted;  /* threads that the call may use */
+  int threads; /* threads of its parallel loops: 0 before the first one, 1 where another call has the pool */
+  int bound;   /* whether the caller has been bound to a processor for the time of the call */
+  cpu_set_t cpus; /* where the caller may run otherwise */
+} session;
 
 static int cpu_at(const cpu_set_t *set, int index) {
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
@@ -100,31 +107,6 @@ static void *work(void *argument) {
   return 0;
 }
 
-static int parallel_launch(Task task, void *data, int num_task) {
-  int threads = region_threads;
-  (void)num_task;
-  if (threads == 1) {
-    TaskEnvironment environment = {0, 1};
-    return task(0, &environment, data);
-  }
-  pool.task = task;
-  pool.data = data;
-  atomic_store_explicit(&pool.pending, threads - 1, memory_order_relaxed);
-  atomic_fetch_add_explicit(&pool.generation, 1, memory_order_release);
-  TaskEnvironment environment = {0, threads};
-  int status = task(0, &environment, data);
-  for (int spins = 0; atomic_load_explicit(&pool.pending, memory_order_acquire) > 0;) {
-    cpu_relax();
-    if (++spins >= SPINS) sched_yield(), spins = 0;
-  }
-  return status | atomic_exchange(&pool.failed, 0);
-}
-
-static int parallel_barrier(int id, TaskEnvironment *environment) {
-  (void)id, (void)environment;
-  return -1; /* no schedule uses barriers */
-}
-
 /* Start what is missing of `threads - 1` workers; returns how many threads a call may use.
  *
  * Where a call takes every processor that the process may use, each thread is bound to its own: left to
@@ -149,6 +131,59 @@ static int start_workers(int threads) {
     pool.started++;
   }
   return pool.started + 1 < threads ? pool.started + 1 : threads;
+}
+
+static void enter_pool(void) {
+  session.threads = 1;
+  if (session.wanted < 2 || pthread_mutex_trylock(&pool.owner)) return;
+  pthread_mutex_lock(&pool.lock);
+  session.threads = pool.width = start_workers(session.wanted);
+  atomic_store(&pool.awake, 1);
+  pthread_cond_broadcast(&pool.wake);
+  pthread_mutex_unlock(&pool.lock);
+  if (session.threads == 1) { /* no worker could be started */
+    atomic_store(&pool.awake, 0);
+    pthread_mutex_unlock(&pool.owner);
+    return;
+  }
+  session.bound =
+      CPU_COUNT(&pool.cpus) == session.threads && !sched_getaffinity(0, sizeof session.cpus, &session.cpus);
+  if (session.bound) pin(cpu_at(&pool.cpus, 0));
+}
+
+static void leave_pool(void) {
+  if (session.threads > 1) {
+    atomic_store(&pool.awake, 0);
+    if (session.bound) sched_setaffinity(0, sizeof session.cpus, &session.cpus);
+    pthread_mutex_unlock(&pool.owner);
+  }
+  session.threads = session.bound = 0;
+}
+
+static int parallel_launch(Task task, void *data, int num_task) {
+  (void)num_task;
+  if (!session.threads) enter_pool();
+  int threads = session.threads;
+  if (threads == 1) {
+    TaskEnvironment environment = {0, 1};
+    return task(0, &environment, data);
+  }
+  pool.task = task;
+  pool.data = data;
+  atomic_store_explicit(&pool.pending, threads - 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&pool.generation, 1, memory_order_release);
+  TaskEnvironment environment = {0, threads};
+  int status = task(0, &environment, data);
+  for (int spins = 0; atomic_load_explicit(&pool.pending, memory_order_acquire) > 0;) {
+    cpu_relax();
+    if (++spins >= SPINS) sched_yield(), spins = 0;
+  }
+  return status | atomic_exchange(&pool.failed, 0);
+}
+
+static int parallel_barrier(int id, TaskEnvironment *environment) {
+  (void)id, (void)environment;
+  return -1; /* no schedule uses barriers */
 }
 
 /* ---- scratch memory for kernels: blocks are kept by the thread that used them ---- */
@@ -302,18 +337,7 @@ __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *
   char *workspace = take_workspace();
   if (!workspace) return OUT_OF_MEMORY;
   if (threads > MAX_THREADS) threads = MAX_THREADS;
-  int owns_pool = threads > 1 && pthread_mutex_trylock(&pool.owner) == 0;
-  int bound = 0;
-  cpu_set_t callers_cpus;
-  if (owns_pool) {
-    pthread_mutex_lock(&pool.lock);
-    region_threads = pool.width = start_workers(threads);
-    atomic_store(&pool.awake, 1);
-    pthread_cond_broadcast(&pool.wake);
-    pthread_mutex_unlock(&pool.lock);
-    bound = CPU_COUNT(&pool.cpus) == region_threads && !sched_getaffinity(0, sizeof callers_cpus, &callers_cpus);
-    if (bound) pin(cpu_at(&pool.cpus, 0));
-  }
+  session.wanted = threads;
   Call call = {inputs, outputs, workspace, weights};
   int status = OK;
   for (int i = 0; i < convc_step_count && status == OK; i++) {
@@ -321,12 +345,7 @@ __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *
     if (convc_steps[i](&call)) status = STEP_FAILED + i;
     if (seconds) seconds[i] = now() - start;
   }
-  if (owns_pool) {
-    atomic_store(&pool.awake, 0);
-    region_threads = 1;
-    if (bound) sched_setaffinity(0, sizeof callers_cpus, &callers_cpus);
-    pthread_mutex_unlock(&pool.owner);
-  }
+  leave_pool();
   give_workspace(workspace);
   return status;
 }

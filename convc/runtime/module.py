@@ -65,11 +65,17 @@ def _check_machine(path: Path, manifest: Manifest) -> None:
         )
 
 
+def _address(array: Array) -> int:
+    """Where an array's data begins; some microseconds faster than `array.ctypes.data`."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 def aligned_empty(shape: Sequence[int], dtype: str) -> Array:
     """An uninitialised array whose data starts at a multiple of 64 bytes."""
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -_address(raw) % ALIGNMENT
     return raw[start : start + nbytes].view(dtype).reshape(shape)
 
 
@@ -82,6 +88,8 @@ class Module:
         self.threads = threads
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._run: Any = None
+        self._pointers_in = ctypes.c_void_p * len(manifest.inputs)
+        self._pointers_out = ctypes.c_void_p * len(manifest.outputs)
         if callable_here:
             self._map(path)
 
@@ -197,19 +205,17 @@ class Module:
                 f"Input '{info.name}' has dtype {array.dtype}, expected {info.dtype}.",
                 hint=f"Convert it with `.astype('{info.dtype}')`.",
             )
-        return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        return array if array.flags.carray else np.require(array, requirements=["C", "A"])
 
     def _invoke(self, arrays: Sequence[Array], seconds: Array | None = None) -> list[Array]:
         if self._run is None:
             _check_machine(self._path, self.manifest)
         outputs = [aligned_empty(t.shape, t.dtype) for t in self.outputs]
-        pointers = ctypes.c_void_p * max(len(arrays), 1)
-        results = ctypes.c_void_p * max(len(outputs), 1)
         status = self._run(
-            pointers(*(a.ctypes.data for a in arrays)),
-            results(*(o.ctypes.data for o in outputs)),
+            self._pointers_in(*map(_address, arrays)),
+            self._pointers_out(*map(_address, outputs)),
             self.threads,
-            None if seconds is None else seconds.ctypes.data,
+            None if seconds is None else _address(seconds),
         )
         if status == OUT_OF_MEMORY:
             raise ModuleError(f"Not enough memory for a workspace of {self.manifest.workspace_bytes} bytes.")
