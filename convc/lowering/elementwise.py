@@ -21,6 +21,7 @@ __all__ = ["BINARY", "UNARY", "UNBOUNDED", "binary", "cast", "constant", "unary"
 
 UNBOUNDED = frozenset({
     "exp", "log", "sqrt", "reciprocal", "tan", "asin", "acos", "sinh", "cosh", "acosh", "atanh", "div", "pow", "mod",
+    "reduce_prod",
 })  # fmt: skip
 """Operators whose result may be infinite or NaN for finite operands of ordinary size."""
 

@@ -7,7 +7,7 @@ Cody and W. Waite, Software Manual for the Elementary Functions, 1980, chapters 
 Chebyshev interpolants, computed in float64 when this module is imported, so no table of magic numbers is needed.
 
 Errors against float64 are a few float32 ulp, infinities and NaN go where they should, and exp underflows
-gradually; `tests/test_elementwise.py` sweeps all of this. Other dtypes use TVM's scalar intrinsics.
+gradually; `tests/test_generic_lowering.py` sweeps all of this. Other dtypes use TVM's scalar intrinsics.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ def constant(value: float, like: Expr) -> Expr:
 
 
 def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
-    """`body` of a variable that holds `value`, so that an expression used twice is written once."""
+    """`body` of a variable that holds `value`, so that a large expression used twice is written once.
+
+    TVM's simplifier takes time exponential in the depth of such bindings: what is cheap is better repeated,
+    since LLVM computes it once anyway.
+    """
     if isinstance(value, (te.tensor.TensorSlice, tirx.Var)):
         return body(value)
     variable = tirx.Var("t", dtype_of(value))
@@ -98,28 +102,32 @@ def _power_of_two(n: Expr) -> Expr:
     return tirx.reinterpret("float32", tirx.shift_left(n + 127, tirx.const(23, "int32")))
 
 
+def _clamp(x: Expr, low: float, high: float) -> Expr:
+    """x brought into [low, high]; NaN passes."""
+    bottom, top = constant(low, x), constant(high, x)
+    return let(x, lambda t: select(t < bottom, bottom, select(t > top, top, t)))
+
+
 def _reduced(x: Expr, body: Callable[[Expr, Expr], Expr]) -> Expr:
-    """`body(n, q)` with x = n ln 2 + r, |r| <= ln 2 / 2, n int32 and q = e^r - 1."""
+    """`body(n, q)` with x = n ln 2 + r, |r| <= ln 2 / 2, n int32 and q = e^r - 1, which is to be used once."""
 
-    def with_n(n: Expr) -> Expr:
-        def with_r(r: Expr) -> Expr:
-            return let(_horner(_EXP, r) * (r * r) + r, lambda q: let(n.astype("int32"), lambda i: body(i, q)))
+    def with_n(x: Expr, n: Expr) -> Expr:
+        r = x - n * constant(LN2_HIGH, x) - n * constant(LN2_LOW, x)
+        return let(r, lambda r: body(n.astype("int32"), _horner(_EXP, r) * (r * r) + r))
 
-        return let(x - n * constant(LN2_HIGH, x) - n * constant(LN2_LOW, x), with_r)
-
-    return let(tirx.nearbyint(x * constant(LOG2E, x)), with_n)
+    return let(x, lambda x: let(tirx.nearbyint(x * constant(LOG2E, x)), lambda n: with_n(x, n)))
 
 
 def exp(x: Expr, shift: int = 0) -> Expr:
-    """2^shift e^x. The scale 2^n is applied in two halves, since n runs from -151 to 128."""
+    """2^shift e^x. The scale 2^n is applied in two halves, since n runs from -151 to 130."""
     if dtype_of(x) != "float32":
         return tirx.exp(x) * constant(2.0**shift, x)
 
     def scaled(n: Expr, q: Expr) -> Expr:
         half = tirx.shift_right(n, tirx.const(1, "int32"))
-        return let(half, lambda h: (q + constant(1, q)) * _power_of_two(h) * _power_of_two(n - h + shift))
+        return (q + constant(1, q)) * _power_of_two(half) * _power_of_two(n - half + shift)
 
-    return let(upper_bound(lower_bound(x, constant(-105, x)), constant(90, x)), lambda t: _reduced(t, scaled))
+    return _reduced(_clamp(x, -105, 90), scaled)
 
 
 def expm1(x: Expr) -> Expr:
@@ -128,42 +136,49 @@ def expm1(x: Expr) -> Expr:
         return tirx.exp(x) - constant(1, x)
 
     def scaled(n: Expr, q: Expr) -> Expr:
-        return let(_power_of_two(n - 1), lambda s: (q * s + (s - constant(0.5, s))) * constant(2, s))
+        s = _power_of_two(n - 1)
+        return (q * s + (s - constant(0.5, s))) * constant(2, s)
 
-    return let(upper_bound(lower_bound(x, constant(-18, x)), constant(89, x)), lambda t: _reduced(t, scaled))
+    return _reduced(_clamp(x, -18, 89), scaled)
 
 
 def log(x: Expr) -> Expr:
     """Natural logarithm: x = 2^e m with m around 1, log m from a polynomial in m - 1."""
     if dtype_of(x) != "float32":
         return tirx.log(x)
-    infinity = constant(math.inf, x)
 
-    def normal(x: Expr) -> Expr:
+    def finite(x: Expr) -> Expr:
         tiny = x < constant(2.0**-126, x)
-        return let(
-            tirx.reinterpret("int32", select(tiny, x * constant(2.0**23, x), x)),
-            lambda bits: _log_of_bits(bits, select(tiny, constant(-23, x), constant(0, x))),
-        )
+        bits = _offset_bits(select(tiny, x * constant(2.0**23, x), x))
+        extra = select(tiny, constant(-23, x), constant(0, x))
+        return let(bits, lambda b: let(_mantissa(b), lambda f: _log_sum(_exponent(b) + extra, f)))
 
-    def guarded(x: Expr) -> Expr:
-        outside = select(x == constant(0, x), -infinity, constant(math.nan, x))
-        return select(x > constant(0, x), select(x < infinity, normal(x), x), outside)
-
-    return let(x, guarded)
+    return let(x, lambda x: _log_guard(x, finite(x)))
 
 
-def _log_of_bits(bits: Expr, extra: Expr) -> Expr:
-    """log of the float with these bits, times 2^extra. Adding (1 - sqrt(1/2)) to the bits moves m around 1."""
-    half = int(np.float32(math.sqrt(0.5)).view(np.int32))
+def _log_guard(x: Expr, value: Expr) -> Expr:
+    """`value`, the logarithm of a positive finite x, and what belongs to all others."""
+    infinity, zero = constant(math.inf, x), constant(0, x)
+    outside = select(x == zero, -infinity, constant(math.nan, x))
+    return select(x > zero, select(x < infinity, value, x), outside)
 
-    def with_exponent(shifted: Expr) -> Expr:
-        e = tirx.shift_right(shifted, tirx.const(23, "int32")).astype("float32") + extra
-        mantissa = (shifted & tirx.const(0x007FFFFF, "int32")) + tirx.const(half, "int32")
-        one = tirx.const(1, "float32")
-        return let(e, lambda e: let(tirx.reinterpret("float32", mantissa) - one, lambda f: _log_sum(e, f)))
 
-    return let(bits - tirx.const(half, "int32"), with_exponent)
+_SQRT_HALF_BITS = int(np.float32(math.sqrt(0.5)).view(np.int32))
+
+
+def _offset_bits(x: Expr) -> Expr:
+    """The bits of x less those of sqrt(1/2): then the exponent field is that of m in [sqrt(1/2), sqrt(2))."""
+    return tirx.reinterpret("int32", x) - tirx.const(_SQRT_HALF_BITS, "int32")
+
+
+def _exponent(bits: Expr) -> Expr:
+    return tirx.shift_right(bits, tirx.const(23, "int32")).astype("float32")
+
+
+def _mantissa(bits: Expr) -> Expr:
+    """m - 1."""
+    m = (bits & tirx.const(0x007FFFFF, "int32")) + tirx.const(_SQRT_HALF_BITS, "int32")
+    return tirx.reinterpret("float32", m) - tirx.const(1, "float32")
 
 
 def _log_sum(e: Expr, f: Expr) -> Expr:
@@ -174,23 +189,30 @@ def _log_sum(e: Expr, f: Expr) -> Expr:
 
 def log1p(x: Expr) -> Expr:
     """log(1 + x), where x around 0 goes into the polynomial without being added to 1."""
-    one = constant(1, x)
     if dtype_of(x) != "float32":
-        return tirx.log(one + x)
+        return tirx.log(constant(1, x) + x)
 
     def split(x: Expr) -> Expr:
+        one, zero = constant(1, x), constant(0, x)
         near = tirx.And(x > constant(math.sqrt(0.5) - 1, x), x < constant(math.sqrt(2) - 1, x))
-        zero = constant(0, x)
-        inside = let(select(near, x, zero), lambda f: _log_sum(zero, f))
-        return select(near, inside, log(one + x))
+
+        def value(bits: Expr) -> Expr:
+            f = select(near, x, _mantissa(bits))
+            return let(f, lambda f: _log_sum(select(near, zero, _exponent(bits)), f))
+
+        return _log_guard(one + x, let(_offset_bits(one + x), value))
 
     return let(x, split)
 
 
 def sigmoid(x: Expr) -> Expr:
-    """1 / (1 + e^-x)."""
+    """1 / (1 + e) or e / (1 + e) with e = e^-|x|, so that small results keep their precision."""
     one = constant(1, x)
-    return one / (one + exp(-x))
+
+    def of(x: Expr) -> Expr:
+        return let(exp(-absolute(x)), lambda e: select(x < constant(0, x), e, one) / (one + e))
+
+    return let(x, of)
 
 
 def tanh(x: Expr) -> Expr:
@@ -216,7 +238,7 @@ def erf(x: Expr) -> Expr:
             large = constant(1, t) - exp(_horner(_ERF_LARGE, t) - t * t)
             return select(t < constant(1, t), small, large)
 
-        return with_sign(let(upper_bound(absolute(x), constant(4, x)), of_magnitude), x)
+        return with_sign(let(_clamp(absolute(x), 0, 4), of_magnitude), x)
 
     return let(x, signed)
 

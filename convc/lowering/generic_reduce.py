@@ -117,30 +117,41 @@ def _fold_flattened(
 
 
 def _fold_contiguous(read: At, shape: Sequence[int], kept: int, fold: Fold, lanes: int, name: str) -> At:
-    inner = shape[kept:]
+    """Trailing axes: wide vectors of partial results, folded into one vector, then its lanes and the rest."""
+    outer, inner = tuple(shape[:kept]), shape[kept:]
     length = math.prod(inner)
     width = lanes * (_VECTORS if length >= 2 * _VECTORS * lanes else 1)
-    step = te.reduce_axis((0, length // width), "step")
 
-    def partial(*index: Expr) -> Expr:
-        *outer, lane = index
-        return fold.over(read(*outer, *unflatten(step * width + lane, inner)), axis=[step])
+    def element(index: Sequence[Expr], position: Expr) -> Expr:
+        return read(*index, *unflatten(position, inner))
 
-    partials = te.compute((*shape[:kept], width), partial, name=f"{name}_lanes")
+    def loop(count: int, label: str) -> Any:
+        return te.reduce_axis((0, count), label)
 
-    def total(*outer: Expr) -> Expr:
-        rest = [
-            read(*outer, *unflatten(tirx.const(p, "int32"), inner))
-            for p in range(length // width * width, length)
-        ]
-        terms = [partials(*outer, lane) for lane in range(width)]
-        while len(terms) > 1:  # as a tree, so that vectors are halved rather than lanes added one by one
-            half = len(terms) // 2
-            terms = [fold.combine(a, b) for a, b in zip(terms[:half], terms[half:], strict=True)]
-        return reduce(fold.combine, rest, terms[0])
+    step = loop(length // width, "step")
+    vectors = te.compute(
+        (*outer, width),
+        lambda *i: fold.over(element(i[:-1], step * width + i[-1]), axis=[step]),
+        name=f"{name}_wide",
+    )
+    done = length // width * width
+    left = range(done, length - lanes + 1, lanes)
 
-    totals = te.compute(shape[:kept] or (1,), lambda *i: total(*i[:kept]), name=name)
-    return lambda *i: totals(*(i[:kept] or [0]))
+    def narrowed(*index: Expr) -> Expr:
+        parts = [vectors(*index[:-1], index[-1] + first) for first in range(0, width, lanes)]
+        return reduce(fold.combine, [*parts, *(element(index[:-1], index[-1] + first) for first in left)])
+
+    if width > lanes:
+        vectors = te.compute((*outer, lanes), narrowed, name=f"{name}_vector")
+        done += len(left) * lanes
+    lane = loop(lanes, "lane")
+    stages = [te.compute(outer or (1,), lambda *i: fold.over(vectors(*i[:kept], lane), axis=[lane]), name=f"{name}_sum")]
+    if done < length:
+        rest = loop(length - done, "rest")
+        stages.append(
+            te.compute(outer or (1,), lambda *i: fold.over(element(i[:kept], rest + done), axis=[rest]), name=f"{name}_rest")
+        )
+    return lambda *i: reduce(fold.combine, [stage(*(i[:kept] or [0])) for stage in stages])
 
 
 def _reduce_layouts(w: Workload, target: Target) -> Layouts:

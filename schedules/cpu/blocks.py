@@ -113,6 +113,14 @@ def joint_suffix(found: Nest) -> int:
     return max(first, 0)
 
 
+def strided(found: Nest) -> bool:
+    """Whether some access moves along the last spatial axis in steps larger than 1."""
+    last = found.spatial[-1]
+    return any(
+        any(_uses(i, last) for i in a.indices[:-1]) and not _uses(a.indices[-1], last) for a in found.accesses
+    )
+
+
 def _joint(access: Access, found: Nest, first: int) -> bool:
     variables, extents = found.spatial[first:], found.extents[first:]
     used = [i for i in access.indices if any(_uses(i, v) for v in variables)]

@@ -23,13 +23,14 @@ bandwidth of L3 and of operations over the vector units' rate.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from convc.schedules.base import Config
-from convc.schedules.cpu.blocks import Nest, blocks, extent, joint_suffix, nest
+from convc.schedules.cpu.blocks import Nest, blocks, extent, joint_suffix, nest, strided
 from convc.target import Target
 from convc.workload import Workload
 
@@ -92,37 +93,47 @@ class _Plan:
 
     def injective(self, block: Any) -> None:
         """Cut, join, vectorise, share."""
-        loops = self.sch.get_loops(block)
-        cut_axis, cuts = self._cuts()
-        if cuts:
-            outer = loops[:cut_axis]
-            shared = self._share(outer, [extent(self.sch, x) for x in outer]) if outer else False
-            for piece in _pieces(self.sch, loops[cut_axis], cuts):
-                inner = [piece, *_below(self.sch, piece)]
-                self._fill(inner, cut_axis, share=not shared)
+        sch, loops = self.sch, self.sch.get_loops(block)
+        axis, cuts = cut_points(self.w)
+        if not cuts or len(loops) != len(self.w.outputs[0].physical):
+            self._fill(loops, max(self._joint(), 0), share=True)
             return
-        self._fill(loops, 0, share=True)
+        shared = self._share(loops[:axis])
+        for piece in _pieces(sch, loops[axis], cuts):
+            # A piece does not start at 0, so it can be neither joined nor split.
+            inner = _below(sch, piece)
+            if not shared:
+                self._share([piece])
+            if inner:
+                self._fill(inner, max(self._joint() - axis - 1, 0), share=False)
 
-    def _fill(self, loops: Sequence[Loop], offset: int, *, share: bool) -> None:
-        """Join the contiguous loops among `loops`, the block's from axis `offset` on, then vectorise and share."""
-        sch = self.sch
-        start = max(self._joint() - offset, 0)
-        outer, inner = list(loops[:start]), sch.fuse(*loops[start:]) if len(loops) - start > 1 else loops[-1]
-        if not outer:
-            self._flat(inner, share)
-            return
+    def _fill(self, loops: Sequence[Loop], start: int, *, share: bool) -> None:
+        """Vectorise the contiguous loops from `start` on, join what is left of them, and share the outer loops."""
+        sch, joint = self.sch, list(loops[start:])
+        first = self._vector_axis([extent(sch, loop) for loop in joint])
+        inner = sch.fuse(*joint[first:]) if len(joint) - first > 1 else joint[-1]
+        vectors = self._vectors(inner)
+        outer = [*loops[:start], *joint[:first]]
+        if first == len(joint) - 1 and vectors is not None and first:
+            outer = [*loops[:start], sch.fuse(*joint[:first], vectors)]
+        elif vectors is not None:
+            outer.append(vectors)
         if share:
-            self._share(outer, [extent(sch, x) for x in outer])
-        self._vectors(inner)
+            self._share(outer)
+
+    def _vector_axis(self, extents: Sequence[int]) -> int:
+        """The first of the loops to join before they are split into vectors: as few as make whole vectors.
+
+        With more of them, TVM would simplify some of the coordinates and not others, and no longer see that
+        together they are one contiguous range.
+        """
+        for first in reversed(range(len(extents))):
+            if math.prod(extents[first:]) % self.target.lanes == 0:
+                return first
+        return 0
 
     def _joint(self) -> int:
         return 0 if self.w.op == "reshape" and not self.w.epilogue else joint_suffix(self.found)
-
-    def _flat(self, loop: Loop, share: bool) -> None:
-        """One loop over everything: its vectors are shared."""
-        vectors = self._vectors(loop)
-        if share and vectors is not None and self.threads > 1 and extent(self.sch, vectors) >= self.threads:
-            self.sch.parallel(vectors)
 
     def _vectors(self, loop: Loop) -> Loop | None:
         """Vectorise a loop; elements that fill no vector are left to a scalar loop. Returns the loop of vectors."""
@@ -137,15 +148,14 @@ class _Plan:
         sch.vectorize(lane)
         return outer
 
-    def _share(self, loops: Sequence[Loop], extents: Sequence[int]) -> bool:
+    def _share(self, loops: Sequence[Loop]) -> bool:
         """Spread the leading loops over threads: as many of them as balance needs."""
-        if self.threads == 1 or math.prod(extents) < 2:
+        extents = [extent(self.sch, loop) for loop in loops]
+        if self.threads == 1 or math.prod(extents) < self.threads:
             return False
         count = 1
         while count < len(loops) and math.prod(extents[:count]) < _IMBALANCE * self.threads:
             count += 1
-        if math.prod(extents[:count]) < 2:
-            return False
         self.sch.parallel(self.sch.fuse(*loops[:count]) if count > 1 else loops[0])
         return True
 
@@ -158,18 +168,43 @@ class _Plan:
         inner = sch.fuse(*kept[start:]) if len(kept) - start > 1 else kept[-1]
         outer = kept[:start]
         lanes = self.target.lanes
-        if extent(sch, inner) % lanes:
-            self._share([*outer, inner], [extent(sch, x) for x in (*outer, inner)])
+        if extent(sch, inner) % lanes or strided(self.found):
+            self._share([*outer, inner])
             return
         vectors, lane = sch.split(inner, [None, lanes])
         sch.reorder(*outer, vectors, *reduced, lane)
         sch.vectorize(lane)
+        self._share([*outer, vectors])
         sch.decompose_reduction(block, reduced[0])
-        self._share([*outer, vectors], [extent(sch, x) for x in (*outer, vectors)])
 
-    def _cuts(self) -> tuple[int, list[int]]:
-        """The axis on which the formula makes choices, and the coordinates where they change."""
-        return 0, []
+
+def cut_points(w: Workload) -> tuple[int, list[int]]:
+    """The axis of the output on which the formula makes choices, and the coordinates where they change."""
+    a: Any = w.attrs
+    shape = w.outputs[0].physical
+    if w.op == "concat":
+        axis = a.axis % w.outputs[0].rank
+        extents = [t.physical[axis] for t in w.inputs[: w.arity] if t is not None]
+        return axis, _inside(itertools.accumulate(extents), shape[axis])
+    x = w.inputs[0]
+    if w.op in ("max_pool", "average_pool", "lp_pool") and x is not None:
+        k, s, d = a.kernel[-1], a.strides[-1], a.dilations[-1]
+        before, size = a.pads[-1][0], x.shape[-1]
+        first = -(-before // s)
+        last = (size - 1 - d * (k - 1) + before) // s
+        return x.rank - 1, _inside((first, last + 1), shape[x.rank - 1]) if last >= first else []
+    if w.op == "pad" and x is not None:
+        padded = [axis for axis, (before, after) in enumerate(a.pads) if before > 0 or after > 0]
+        if padded:
+            axis = padded[-1]
+            before, after = a.pads[axis]
+            return axis, _inside((before, shape[axis] - after), shape[axis])
+    return 0, []
+
+
+def _inside(coordinates: Iterable[int], size: int) -> list[int]:
+    """Those that lie inside an axis, in order and once each."""
+    return sorted({c for c in coordinates if 0 < c < size})
 
 
 def _below(sch: Any, loop: Loop) -> list[Loop]:

@@ -1,0 +1,363 @@
+"""The generic lowering and its schedule against float64, for every operator in plain and blocked layouts."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from case import Case, f32
+from cases import CASES, cases
+from kernels import TARGETS, tvm
+from layer_cases import pool, window
+
+import convc.codegen.pipeline as pipeline
+from convc.ir import Attrs, Step, opdef
+from convc.ir.opdef import REGISTRY
+from convc.lowering import functions
+from convc.lowering.elementwise import UNBOUNDED
+from convc.lowering.generic import Generic
+from convc.ops.norm import BatchNormAttrs
+from convc.ops.pool import MaxPoolAttrs
+from convc.ops.reduce import ReduceAttrs, SoftmaxAttrs
+from convc.ops.shape import ConcatAttrs
+from convc.ops.unary import ClipAttrs
+from convc.schedules.cpu import generic
+from convc.target import Target
+from convc.types import PLAIN, Array, Layout
+from convc.workload import Workload
+
+GENERIC = Generic()
+WIDE = TARGETS[0]
+EPS = float(np.finfo(np.float32).eps)
+MOVES = {
+    "reshape", "relayout", "transpose", "concat", "split", "slice", "expand", "tile", "pad", "gather",
+    "depth_to_space", "space_to_depth", "max_pool", "relu", "abs", "neg", "max", "min", "identity", "dropout",
+    "clip", "floor", "ceil", "round", "sign", "where", "reduce_max", "reduce_min",
+}  # fmt: skip
+"""Operators whose float32 results are exact."""
+
+CHANNELS = (1, 3, 16, 17, 32)
+BLOCKED = {
+    "sigmoid": Attrs(), "exp": Attrs(), "clip": ClipAttrs(0, 6), "batch_norm": BatchNormAttrs(),
+    "reduce_mean": ReduceAttrs((2, 3)), "softmax": SoftmaxAttrs(3), "concat": ConcatAttrs(2),
+    "max_pool": MaxPoolAttrs((3, 3), **window(2, pads=1, strides=2)),
+}  # fmt: skip
+
+
+def stored(case: Case, target: Target, *, blocked: bool, epilogue: Sequence[Step] = ()) -> Workload | None:
+    """The work of a case, in blocks where its producers left blocks; None when it does not take them."""
+    outputs = opdef(case.op).infer(case.attrs, case.inputs)
+    operands = tuple(outputs[0] for step in epilogue if step.operand is not None)
+    constant = (*(i in case.constants for i in range(len(case.inputs))), *(False for _ in operands))
+    inputs = [*case.inputs, *operands]
+    if blocked:
+        for i, kind in enumerate(inputs):
+            if kind is not None and kind.rank >= 3 and not constant[i]:
+                inputs[i] = kind.with_layout(Layout(target.lanes))
+    w = Workload(case.op, case.attrs, tuple(inputs), outputs, constant, len(case.inputs), tuple(epilogue))
+    layouts = GENERIC.layouts(w, target)
+    if blocked and layouts.outputs[0] == PLAIN:
+        return None
+    return w.stored_as(layouts.inputs, layouts.outputs)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A workload, its target and its arrays in plain layout."""
+
+    w: Workload
+    target: Target
+    arrays: tuple[Array | None, ...]
+
+    def function(self, config: generic.GenericConfig | None = None):
+        """The scheduled kernel."""
+        sch = tvm.s_tir.Schedule(GENERIC.compute(self.w, self.target))
+        generic.apply(sch, self.w, self.target, config or generic.default(self.w, self.target))
+        return sch.mod["main"]
+
+    def arguments(self) -> list:
+        """The kernel's arguments; lanes beyond the channels of a computed input hold 1e9."""
+        arguments = []
+        for i, (kind, array) in enumerate(zip(self.w.inputs, self.arrays, strict=True)):
+            if kind is None or array is None:
+                continue
+            if self.w.constant[i]:
+                array = GENERIC.pack(self.w, self.target, i, array) if kind.rank else array
+            else:
+                array = kind.layout.pack(array).reshape(kind.physical)
+                if kind.layout.block > 1 and kind.shape[1] % kind.layout.block and kind.is_float:
+                    array[:, -1, ..., kind.shape[1] % kind.layout.block :] = 1e9
+            arguments.append(tvm.runtime.tensor(array))
+        for kind in self.w.outputs:
+            blank = np.full(kind.physical, np.nan if kind.is_float else 0)
+            arguments.append(tvm.runtime.tensor(blank.astype(kind.dtype)))
+        return arguments
+
+    def reference(self) -> list[Array]:
+        """The outputs in float64, epilogue included."""
+        exact = [a.astype(np.float64) if a is not None and a.dtype.kind == "f" else a for a in self.arrays]
+        outputs = list(opdef(self.w.op).reference(self.w.attrs, exact[: self.w.arity]))
+        for step in self.w.epilogue:
+            operands = [outputs[0]] if step.operand is None else [outputs[0], exact[step.operand]]
+            outputs[0] = opdef(step.op).reference(step.attrs, operands[:: -1 if step.swapped else 1])[0]
+        return outputs
+
+
+def jobs_of(rows: Sequence[Case], target: Target, epilogue: Sequence[Step] = ()) -> list[Job]:
+    """Every case in plain layout and, where it can be, in blocks."""
+    jobs = []
+    for case in rows:
+        for blocked in (False, True):
+            w = stored(case, target, blocked=blocked, epilogue=epilogue)
+            if w is not None:
+                rng = np.random.default_rng(1)
+                more = [rng.standard_normal(t.shape, np.float32) for t in w.inputs[w.arity :] if t]
+                jobs.append(Job(w, target, (*case.arrays(), *more)))
+    return jobs
+
+
+def build(functions: Sequence) -> list:
+    """The kernels of one module: building one is cheaper than building many."""
+    named = {f"k{i}": f.with_attr("global_symbol", f"k{i}") for i, f in enumerate(functions)}
+    kind = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": WIDE.mcpu, "fast-math-reassoc": True}
+    module = tvm.tirx.build(tvm.IRModule(named), target=tvm.target.Target(kind), pipeline=pipeline.PIPELINE)
+    return [module[name] for name in named]
+
+
+def check(jobs: Sequence[Job]) -> None:
+    """Build, run and compare all outputs of all jobs."""
+    for job, kernel in zip(jobs, build([job.function() for job in jobs]), strict=True):
+        arguments = job.arguments()
+        kernel(*arguments)
+        results = arguments[len(arguments) - len(job.w.outputs) :]
+        for kind, result, reference in zip(job.w.outputs, results, job.reference(), strict=True):
+            raw = result.numpy()
+            assert_close(job, kind.layout.unpack(raw, kind.shape), reference)
+            if kind.is_float and np.isfinite(reference).all():
+                assert np.isfinite(raw).all(), f"{job.w}: lanes beyond the channels are not finite"
+
+
+SUMS = {"reduce_mean", "reduce_sum", "conv", "conv_transpose", "gemm", "matmul", "average_pool", "resize"}
+
+
+def assert_close(job: Job, result: Array, reference: Array) -> None:
+    """Equal where the operator only moves or compares; else within the error that the lowering predicts.
+
+    `Generic.error_bound` is relative to the largest output; of sums, to the largest sum of magnitudes.
+    """
+    w = job.w
+    ops = {w.op, *(step.op for step in w.epilogue)}
+    if result.dtype.kind != "f" or ops <= MOVES:
+        np.testing.assert_array_equal(result, reference.astype(result.dtype), err_msg=str(w))
+        return
+    finite = np.isfinite(reference)
+    np.testing.assert_array_equal(result[~finite], reference[~finite].astype(result.dtype), err_msg=str(w))
+    scale = np.abs(reference[finite]).max(initial=0)
+    if w.op in SUMS:
+        sizes = [None if a is None else np.abs(a.astype(np.float64)) for a in job.arrays[: w.arity]]
+        scale = max(scale, np.abs(opdef(w.op).reference(w.attrs, sizes)[0]).max())
+    rounding = float(np.finfo(result.dtype).eps) / EPS
+    bound = GENERIC.error_bound(w, []) * rounding * scale
+    error = np.abs(result[finite] - reference[finite]).max(initial=0)
+    assert error <= bound, f"{w}: error {error:.2e}, allowed {bound:.2e}"
+
+
+def test_every_operator_has_a_formula():
+    assert set(GENERIC.ops) == set(REGISTRY)
+    assert {case.op for case in CASES} == set(REGISTRY)
+
+
+@pytest.mark.parametrize("op", sorted({case.op for case in CASES}))
+def test_equals_float64(op):
+    jobs = jobs_of(cases(op), WIDE)
+    assert jobs
+    check(jobs)
+
+
+@pytest.mark.parametrize("target", TARGETS[1:], ids=lambda t: f"{t.lanes}-lanes")
+def test_equals_float64_with_narrow_vectors(target):
+    ops = (
+        "max_pool",
+        "average_pool",
+        "reduce_mean",
+        "softmax",
+        "relayout",
+        "concat",
+        "batch_norm",
+        "lrn",
+        "add",
+    )
+    check(jobs_of([case for case in cases(*ops) if not case.id.endswith("scalar")], target))
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_equals_float64_for_any_number_of_channels(channels):
+    rows = []
+    for op, attrs in BLOCKED.items():
+        x = f32(2, channels, 7, 5)
+        inputs = {"batch_norm": (x, *[f32(channels)] * 4), "concat": (x, f32(2, channels, 3, 5))}.get(
+            op, (x,)
+        )
+        positive = ((-2, 2), (-2, 2), (-2, 2), (-2, 2), (0.1, 2))
+        rows.append(
+            Case(
+                f"{op}-{channels}",
+                op,
+                attrs,
+                inputs,
+                tuple(range(1, 5)) if op == "batch_norm" else (),
+                positive,
+            )
+        )
+    jobs = jobs_of(rows, WIDE)
+    assert len(jobs) == 2 * len(rows)
+    check(jobs)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_relayout_goes_there_and_back(channels):
+    array = np.random.default_rng(0).standard_normal((2, channels, 6, 7), np.float32)
+    plain, blocks = f32(*array.shape), f32(*array.shape).with_layout(Layout(WIDE.lanes))
+    there = Job(Workload("relayout", Attrs(), (plain,), (blocks,), (False,), 1), WIDE, (array,))
+    back = Job(Workload("relayout", Attrs(), (blocks,), (plain,), (False,), 1), WIDE, (array,))
+    kernels = build([there.function(), back.function()])
+    for job, kernel, expected in ((there, kernels[0], blocks.layout.pack(array)), (back, kernels[1], array)):
+        arguments = job.arguments()
+        kernel(*arguments)
+        np.testing.assert_array_equal(arguments[1].numpy(), expected)
+
+
+def test_epilogue_is_applied_in_either_layout_and_order():
+    steps = (Step("add", Attrs(), 1), Step("sigmoid"), Step("sub", Attrs(), 2, swapped=True), Step("relu"))
+    rows = [
+        pool("max_pool", "epilogue", (2, 17, 9, 8), (3, 3), pads=1, strides=2),
+        Case("reduce_mean-epilogue", "reduce_mean", ReduceAttrs((2, 3)), (f32(2, 17, 9, 8),)),
+        Case("sqrt-epilogue", "sqrt", Attrs(), (f32(1, 19, 5, 5),), ranges=((0, 2),)),
+    ]
+    check(jobs_of(rows, WIDE, steps))
+
+
+def test_one_thread_computes_the_same():
+    row = pool("average_pool", "large", (1, 64, 40, 40), (3, 3), pads=1)
+    (job,) = [job for job in jobs_of([row], WIDE) if job.w.outputs[0].layout != PLAIN]
+    both = [job.function(config) for config in generic.space(job.w, WIDE)]
+    assert ["T.parallel" in str(f) for f in both] == [True, False]
+    results = []
+    for kernel in build(both):
+        arguments = job.arguments()
+        kernel(*arguments)
+        results.append(arguments[-1].numpy())
+    np.testing.assert_array_equal(*results)
+
+
+LARGE = {
+    "add": (Attrs(), [(1, 64, 56, 56)] * 2), "swish": (opdef("swish").attrs(), [(1, 64, 56, 56)]),
+    "max_pool": (BLOCKED["max_pool"], [(1, 64, 112, 112)]), "concat": (ConcatAttrs(1), [(1, 64, 56, 56)] * 2),
+    "reduce_mean": (ReduceAttrs((2, 3)), [(1, 2048, 7, 7)]), "relayout": (Attrs(), [(1, 64, 56, 56)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("op", LARGE)
+def test_network_layers_are_parallel_and_in_vectors(op):
+    attrs, shapes = LARGE[op]
+    w = stored(Case(op, op, attrs, tuple(f32(*s) for s in shapes)), WIDE, blocked=op != "relayout")
+    if op == "relayout":
+        w = replace(w, outputs=(w.outputs[0].with_layout(Layout(WIDE.lanes)),))
+    text = str(Job(w, WIDE, ()).function())
+    assert "T.parallel" in text
+    assert f"T.vectorized({WIDE.lanes})" in text
+
+
+def test_small_tensors_stay_on_one_thread():
+    w = stored(Case("relu", "relu", Attrs(), (f32(1, 16, 7, 7),)), WIDE, blocked=True)
+    assert "T.parallel" not in str(Job(w, WIDE, ()).function())
+
+
+def test_interior_of_a_pool_has_no_masks():
+    (job,) = jobs_of([pool("average_pool", "mask", (1, 16, 30, 30), (3, 3), pads=((0, 0), (1, 1)))], WIDE)[1:]
+    text = str(job.function())
+    assert len(re.findall(r'sblock\("output[^"]*fused?\d|sblock\("output_i3\d', text)) >= 1
+    assert "range(1, 29)" in text
+
+
+def _sweep() -> Array:
+    """Dense float32 values of every magnitude, and the special ones."""
+    rng = np.random.default_rng(0)
+    parts = [
+        np.linspace(-110, 110, 60000), np.linspace(-1.5, 1.5, 40000),
+        rng.uniform(-1, 1, 40000) * 10.0 ** rng.uniform(-38, 38, 40000),
+        [0.0, -0.0, math.inf, -math.inf, math.nan, 1e-42, 88.8, -103.9],
+    ]  # fmt: skip
+    values = np.concatenate([np.asarray(p, np.float32) for p in parts])
+    return np.concatenate([values, np.zeros(-len(values) % 16, np.float32)])
+
+
+FUNCTIONS = {
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "sinh": np.sinh,
+    "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "erf": np.vectorize(math.erf), "sigmoid": lambda x: np.exp(-np.logaddexp(0, -x)),
+}  # fmt: skip
+
+
+def _applied(name: str, x):
+    return lambda i: getattr(functions, name)(x(i))
+
+
+def test_elementary_functions_are_accurate_to_four_ulp():
+    """Of float64; subnormal results within 4 ulp of the smallest normal number."""
+    te, values = tvm.te, _sweep()
+    kernels = []
+    for name in FUNCTIONS:
+        x = te.placeholder((len(values),), "float32", "x")
+        y = te.compute(x.shape, _applied(name, x), name="y")
+        sch = tvm.s_tir.Schedule(te.create_prim_func([x, y]))
+        sch.vectorize(sch.split(sch.get_loops("y")[0], [None, 16])[1])
+        kernels.append(sch.mod["main"])
+    for (name, exact), kernel in zip(FUNCTIONS.items(), build(kernels), strict=True):
+        result = tvm.runtime.tensor(np.zeros_like(values))
+        kernel(tvm.runtime.tensor(values), result)
+        found = result.numpy()
+        with np.errstate(all="ignore"):
+            reference = exact(values.astype(np.float64))
+            rounded = reference.astype(np.float32)
+        regular = np.isfinite(rounded) & np.isfinite(found)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(reference), err_msg=name)
+        # A result next to the largest float may round to infinity, and the other way round.
+        edge = np.abs(reference) > 0.999 * float(np.finfo(np.float32).max)
+        np.testing.assert_array_equal(found[~regular & ~edge], rounded[~regular & ~edge], err_msg=name)
+        ulp = np.maximum(np.spacing(np.abs(rounded[regular])), np.finfo(np.float32).tiny * EPS)
+        error = np.abs(found[regular] - reference[regular]) / ulp
+        assert error.max() <= 4, f"{name} at {values[regular][error.argmax()]}: {error.max():.1f} ulp"
+
+
+def test_activations_keep_nan_and_infinity():
+    values = np.array([[math.nan, math.inf, -math.inf, 0, -1, 1, 3, -3] * 4], np.float32).reshape(1, 2, 4, 4)
+    ops = {"relu": [math.nan, math.inf, 0], "sigmoid": [math.nan, 1, 0], "tanh": [math.nan, 1, -1]}
+    ops |= {
+        "softplus": [math.nan, math.inf, 0],
+        "elu": [math.nan, math.inf, -1],
+        "hard_sigmoid": [math.nan, 1, 0],
+    }
+    jobs = []
+    for op in ops:
+        w = stored(Case(op, op, opdef(op).attrs(), (f32(*values.shape),)), WIDE, blocked=False)
+        jobs.append(Job(w, WIDE, (values,)))
+    for (op, expected), job, kernel in zip(
+        ops.items(), jobs, build([j.function() for j in jobs]), strict=True
+    ):
+        arguments = job.arguments()
+        kernel(*arguments)
+        np.testing.assert_array_equal(arguments[-1].numpy().ravel()[:3], np.float32(expected), err_msg=op)
+
+
+def test_lanes_beyond_the_channels_are_cleared_where_they_could_overflow():
+    assert {"exp", "div", "log"} <= UNBOUNDED
+    (job,) = jobs_of([Case("exp", "exp", Attrs(), (f32(1, 3, 4, 4),))], WIDE)[1:]
+    (kernel,) = build([job.function()])
+    arguments = job.arguments()
+    kernel(*arguments)
+    assert (arguments[-1].numpy()[..., 3:] == 0).all()
