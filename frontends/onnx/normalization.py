@@ -6,10 +6,8 @@ import numpy as np
 
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
-from convc.ir import Value
 from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, InstanceNormAttrs, LayerNormAttrs, LrnAttrs
 from convc.ops.reduce import ReduceAttrs
-from convc.ops.shape import ExpandAttrs, ReshapeAttrs
 
 
 @onnx_op("BatchNormalization")
@@ -32,31 +30,11 @@ def instance_norm(call: Call) -> Result:
     return call.emit("instance_norm", [call.input(0), call.input(1), call.input(2)], attrs)
 
 
-def _groups(call: Call) -> GroupNormAttrs:
-    groups, x = call.integer("num_groups"), call.input(0).type
-    if x.rank < 3 or groups < 1 or x.shape[1] % groups:
-        call.malformed(f"attribute num_groups = {groups} does not fit the input {x.shape}.")
-    return GroupNormAttrs(groups, call.real("epsilon", 1e-5))
-
-
-@onnx_op("GroupNormalization", since=18)
-def group_norm_by_group(call: Call) -> Result:
-    """Scale and bias have one entry for each group."""
-    attrs, x = _groups(call), call.input(0)
-    size = x.type.shape[1] // attrs.groups
-
-    def spread(vector: Value) -> Value:
-        column = call.part("reshape", [vector], ReshapeAttrs((attrs.groups, 1)))
-        table = call.part("expand", [column], ExpandAttrs((attrs.groups, size)))
-        return call.part("reshape", [table], ReshapeAttrs((attrs.groups * size,)))
-
-    return call.emit("group_norm", [x, spread(call.input(1)), spread(call.input(2))], attrs)
-
-
 @onnx_op("GroupNormalization", since=21)
 def group_norm(call: Call) -> Result:
-    """Scale and bias have one entry for each channel."""
-    return call.emit("group_norm", [call.input(0), call.input(1), call.input(2)], _groups(call))
+    """Groups of channels of each sample by their own statistics (opset 18 erred, and was withdrawn)."""
+    attrs = GroupNormAttrs(call.integer("num_groups"), call.real("epsilon", 1e-5))
+    return call.emit("group_norm", [call.input(0), call.input(1), call.input(2)], attrs)
 
 
 @onnx_op("LayerNormalization")
