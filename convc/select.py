@@ -59,10 +59,10 @@ class Selector:
         """Price every lowering for a node and pick one. Raises OptionError when the user's pick cannot be."""
         workload = Workload.of(graph, node)
         priced = self._priced(workload)
+        weights = [graph.constant(value) for value in node.inputs]
         wanted = next((self.algorithms[n] for n in (node.name, *node.origin) if n in self.algorithms), None)
         if wanted is not None:
-            return self._insist(node, wanted, priced)
-        weights = [graph.constant(value) for value in node.inputs]
+            return self._insist(node, wanted, priced, weights)
         table, chosen = self._within_error(priced, weights)
         if chosen is None:
             raise OptionError(
@@ -114,17 +114,26 @@ class Selector:
         return table, chosen
 
     def _insist(
-        self, node: Node, wanted: str, priced: Sequence[tuple[Lowering, Workload, Candidate]]
+        self,
+        node: Node,
+        wanted: str,
+        priced: Sequence[tuple[Lowering, Workload, Candidate]],
+        weights: Sequence[Array | None],
     ) -> Choice:
-        table = tuple(candidate for _, _, candidate in priced)
+        """The lowering that the user wants, whatever its price and error."""
+        table: list[Candidate] = []
+        chosen: Choice | None = None
         for lowering, stored, candidate in priced:
+            if lowering.name == wanted and candidate.rejected is not None:
+                raise OptionError(f"--algo: '{wanted}' cannot compute '{node.name}': {candidate.rejected}.")
+            if candidate.rejected is None and (lowering.name == wanted or self.all_errors):
+                candidate = replace(candidate, error=lowering.error_bound(stored, weights))
             if lowering.name == wanted:
-                if candidate.rejected is not None:
-                    raise OptionError(
-                        f"--algo: '{wanted}' cannot compute '{node.name}': {candidate.rejected}."
-                    )
-                return Choice(lowering, stored, table)
-        names = ", ".join(c.lowering for c in table)
-        raise OptionError(
-            f"--algo: layer '{node.name}' ({node.op}) has no lowering '{wanted}'.", hint=f"It has: {names}."
-        )
+                chosen = Choice(lowering, stored, ())
+            table.append(candidate)
+        if chosen is None:
+            raise OptionError(
+                f"--algo: layer '{node.name}' ({node.op}) has no lowering '{wanted}'.",
+                hint=f"It has: {', '.join(c.lowering for c in table)}.",
+            )
+        return replace(chosen, candidates=tuple(table))

@@ -1,0 +1,192 @@
+"""Every case of the case table through the whole compiler, against float64.
+
+Compiling and linking a module costs more than running a case, so many cases share a graph; a failure lists
+the cases that are off.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES, CONV, Case
+from layer_cases import CONV_TRANSPOSE, LINEAR, NORM, POOL, RESIZE
+from merged import feeds, merge
+from tensor_cases import BINARY, REDUCE, SHAPE, UNARY
+
+import convc
+from convc.compiler import Options, build, plan
+from convc.evaluate import evaluate
+from convc.ir import Attrs, Graph, opdef
+from convc.lowering.registry import LOWERINGS
+from convc.ops.conv import ConvAttrs
+from convc.progress import Progress
+from convc.runtime.manifest import LayerPlan
+from convc.types import TensorType
+from convc.verify import compare
+
+EXACT = {"view", *(lowering.name for lowering in LOWERINGS if lowering.exact)}
+EPS = float(np.finfo(np.float32).eps)
+FAMILIES = {
+    "conv": CONV, "conv_transpose": CONV_TRANSPOSE, "pool": POOL, "norm_linear": NORM + LINEAR, "unary": UNARY,
+    "binary": BINARY, "reduce": REDUCE, "shape": SHAPE, "resize": RESIZE,
+}  # fmt: skip
+
+
+def rounding(case: Case) -> float:
+    """Error of float32 arithmetic, relative to the largest output.
+
+    Rounding n terms gives an error that grows as sqrt(n) times the sum of their magnitudes (Higham, Accuracy
+    and Stability, section 4.6), and that sum is some sqrt(n) times the sum of terms of random sign. A dozen
+    roundings more for polynomials, bias and epilogue. What float16 stores has its own eps.
+    """
+    outputs = opdef(case.op).infer(case.attrs, case.inputs)
+    cost = opdef(case.op).cost(case.attrs, case.inputs, outputs)
+    terms = max(cost.multiply_adds, cost.other) / max(outputs[0].size, 1)
+    coarse = any(t is not None and t.dtype == "float16" for t in (*case.inputs, *outputs))
+    return float(np.finfo(np.float16).eps) if coarse else EPS * (16 + terms)
+
+
+def errors(
+    graphs: dict[str, Graph],
+    arrays: dict[str, dict[str, np.ndarray]],
+    target: str = "host",
+    algorithms: dict[str, str] | None = None,
+) -> tuple[tuple[LayerPlan, ...], dict[str, float]]:
+    """Compile all graphs as one; the plan, errors of all lowerings included, and the largest error of each graph."""
+    whole, inputs = merge(graphs), feeds(arrays)
+    options = Options(target, 2, algorithms=algorithms or {}, max_error=1.0, all_errors=True)
+    compilation = plan(whole, options, Progress())
+    with tempfile.TemporaryDirectory() as folder:
+        module = build(compilation, Path(folder) / "module.so", Progress(), verify=False)
+        found = module.run(None, inputs)
+    for array, info in zip(found, module.outputs, strict=True):
+        assert (array.dtype, array.shape) == (info.dtype, info.shape)
+    worst = dict.fromkeys(graphs, 0.0)
+    for name, error in zip(whole.output_names, compare(found, evaluate(whole, inputs)), strict=True):
+        key = name.split("/")[0]
+        worst[key] = max(worst[key], error)
+    return module.plan, worst
+
+
+def assert_cases(
+    cases: Sequence[Case], graph_of: Callable[[Case], Graph], target: str = "host"
+) -> tuple[LayerPlan, ...]:
+    """Every case is as near to float64 as its lowering promises."""
+    plans, found = errors({c.id: graph_of(c) for c in cases}, {c.id: c.feeds() for c in cases}, target)
+    limits = {c.id: rounding(c) for c in cases}
+    for layer in plans:
+        key = layer.name.split("/")[0]
+        limits[key] = max(limits[key], promised(layer))
+    assert not {key: error for key, error in found.items() if not error <= limits[key]}
+    return plans
+
+
+def promised(layer: LayerPlan) -> float:
+    """The error that an inexact algorithm predicts for itself; 0 for one that only rounds."""
+    if layer.chosen in EXACT:
+        return 0.0
+    return next(c.error or 0.0 for c in layer.candidates if c.lowering == layer.chosen)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_case_on_this_machine(family: str) -> None:
+    assert_cases(FAMILIES[family], Case.graph)
+
+
+@pytest.mark.parametrize("target", ["haswell", "x86-64"])
+def test_narrower_vectors(target: str) -> None:
+    """A few cases of every family, and every fourth row of the table."""
+    layers = [*CONV[::2], *CONV_TRANSPOSE[:3], *POOL[::6], *NORM[::3], *LINEAR[:3]]
+    assert_cases([*layers, *CASES[100::12]], Case.graph, target)
+
+
+def _blockable(kind: TensorType | None) -> bool:
+    return kind is not None and kind.dtype == "float32" and kind.rank >= 3 and kind.size > 0
+
+
+def between_blocks(case: Case) -> Graph:
+    """The case between layers that work on channel blocks: its values come from 1x1 convolutions, a relu follows.
+
+    The convolutions' weights are the identity, so values stay exactly those of the case.
+    """
+    graph = case.graph()
+    whole = Graph(case.id)
+    twin = {}
+    for value in graph.inputs:
+        made = whole.add_input(value.name, value.type)
+        if _blockable(value.type):
+            spatial = value.type.rank - 2
+            channels = value.type.shape[1]
+            eye = np.eye(channels, dtype="float32").reshape(channels, channels, *[1] * spatial)
+            ones, zeros = (1,) * spatial, ((0, 0),) * spatial
+            weights = whole.add_constant(f"{value.name}.eye", eye)
+            made = whole.add("conv", [made, weights], ConvAttrs(ones, ones, zeros)).output
+        twin[value] = made
+    twin.update({v: whole.add_constant(v.name, a) for v, a in graph.constants.items()})
+    (node,) = graph.nodes
+    made = whole.add(node.op, [None if v is None else twin[v] for v in node.inputs], node.attrs, name="case")
+    whole.set_outputs(
+        [whole.add("relu", [v], Attrs()).output if _blockable(v.type) else v for v in made.outputs]
+    )
+    return whole
+
+
+BLOCKED = [
+    case for case in CASES if any(_blockable(t) for i, t in enumerate(case.inputs) if i not in case.constants)
+]
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_case_between_blocked_layers(part: int) -> None:
+    plans = assert_cases(BLOCKED[part::3], between_blocks)
+    assert (
+        sum(p.name.endswith("/case") and "{c" in p.workload.split(" ")[0] for p in plans) > len(BLOCKED) // 12
+    )
+
+
+def test_each_lowering_of_each_convolution() -> None:
+    """Where an algorithm applies it computes the layer, with the error that it promises."""
+    todo = []
+    for case in CONV:
+        whole = plan(case.graph(), Options(max_error=1.0), Progress())
+        (layer,) = (node for node in whole.graph.nodes if node.op == "conv")
+        names = [c.lowering for c in whole.choices[layer].candidates if c.rejected is None]
+        todo += [(f"{case.id}@{name}", case, name) for name in names]
+    assert {name for _, _, name in todo} == {low.name for low in LOWERINGS if "conv" in low.ops}
+    algorithms = {f"{key}/conv": name for key, _, name in todo}
+    plans, found = errors(
+        {key: case.graph() for key, case, _ in todo},
+        {key: case.feeds() for key, case, _ in todo},
+        algorithms=algorithms,
+    )
+    layers = {p.name: p for p in plans}
+    assert {name: layers[name].chosen for name in algorithms} == algorithms
+    for key, case, _ in todo:
+        assert found[key] <= max(rounding(case), promised(layers[f"{key}/conv"])), key
+
+
+def _conv(dtype: str) -> Graph:
+    graph = Graph("typed")
+    x = graph.add_input("x", TensorType((1, 3, 6, 6), dtype))
+    weights = graph.add_constant("w", np.arange(54).reshape(2, 3, 3, 3).astype(dtype))
+    graph.set_outputs(
+        graph.add("conv", [x, weights], ConvAttrs((1, 1), (1, 1), ((1, 1), (1, 1))), name="typed").outputs
+    )
+    return graph
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int8", "int32"])
+def test_other_dtypes_compute_or_say_why_not(dtype: str) -> None:
+    """No lowering may crash or be silently wrong on a type that it was not made for."""
+    try:
+        graph = _conv(dtype)
+        module = convc.compile(graph, verify=False)
+    except convc.ConvcError as error:
+        assert dtype in str(error)
+        return
+    x = np.random.default_rng(0).integers(-3, 4, (1, 3, 6, 6)).astype(dtype)
+    np.testing.assert_allclose(module(x), evaluate(graph, {"x": x})[0], rtol=2e-3)
