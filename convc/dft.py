@@ -12,6 +12,7 @@ algorithms", IEEE TASSP 35(6), 1987. Generating programs this way is Frigo's gen
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Program:
     ) -> None:
         """Evaluate on anything that can be added and multiplied: expressions, vectors, arrays.
 
-        `keep` is called on every intermediate value (to bind it to a variable). Each output is stored as
+        `keep` is called on every value that is used more than once (to bind it to a variable). Each output is stored as
         soon as it is there; zeros are stored as None.
         """
         waiting: dict[int, list[int]] = {}
@@ -66,7 +67,8 @@ class Program:
                 waiting.setdefault(number, []).append(position)
         values: list[Any] = []
         for number, op in enumerate(self.ops):
-            values.append(keep(_evaluate(op, values, load)))
+            value = _evaluate(op, values, load)
+            values.append(keep(value) if self.uses[number] > 1 else value)
             for position in waiting.get(number, ()):
                 store(position, values[number])
 
@@ -82,17 +84,22 @@ class Program:
         return result
 
     @cached_property
+    def uses(self) -> tuple[int, ...]:
+        """How often each operation's value is used, as an output included."""
+        uses = [0] * len(self.ops)
+        for operand in itertools.chain(*map(_operands, self.ops), self.outputs):
+            if operand is not None:
+                uses[operand] += 1
+        return tuple(uses)
+
+    @cached_property
     def arithmetic(self) -> int:
         """Arithmetic instructions, where a multiplication used once in a sum fuses with the addition."""
-        uses = [0] * len(self.ops)
-        for op in self.ops:
-            for operand in _operands(op):
-                uses[operand] += 1
         count = 0
         for op in self.ops:
             count += op.kind != "input"
             fusible = op.kind in ("add", "sub")
-            count -= fusible and any(self.ops[i].kind == "mul" and uses[i] == 1 for i in (op.a, op.b))
+            count -= fusible and any(self.ops[i].kind == "mul" and self.uses[i] == 1 for i in (op.a, op.b))
         return count
 
 
@@ -208,7 +215,7 @@ class _Builder:
         for s in sums:
             out[0] = self.sum(out[0], s)
         for k in half:
-            even, odd = x[0], (None, None)
+            even, odd = x[0], self.difference(x[0], x[0])
             for j, s, d in zip(half, sums, turns, strict=True):
                 angle = 2 * math.pi * (j * k % n) / n
                 even = self.sum(even, (self.mul(math.cos(angle), s[0]), self.mul(math.cos(angle), s[1])))
@@ -276,7 +283,9 @@ class _Builder:
 
     def finish(self, outputs: Iterable[Real]) -> Program:
         """The program that computes `outputs` and nothing else, each operation just before its first use."""
-        wanted, order, number = list(outputs), [], dict[int, int]()
+        wanted = list(outputs)
+        order: list[Op] = []
+        number: dict[int, int] = {}
 
         def visit(old: int) -> None:
             if old in number:

@@ -25,6 +25,9 @@ Pair = tuple[int, int]
 SIZES = (4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 30, 32, 36, 40, 48, 64)
 """Tile sizes: even, with small factors. Straight-line code for more outgrows the instruction cache."""
 
+LONGEST = 6
+"""Tiles of more spans than this save little arithmetic, for many more weights and longer code."""
+
 LARGEST_SPAN = SIZES[-1] // 2
 """The widest kernel, dilation included, for which half of the largest tile is output."""
 
@@ -110,13 +113,23 @@ def choose(s: ConvShape, target: Target) -> Tiling:
     return min(candidates(s, target), key=lambda t: seconds(s, t, target))
 
 
+def axis_tiles(span: int, output: int) -> list[tuple[int, int, int]]:
+    """Tile size, outputs and count of tiles along one axis; only where a smaller tile would mean more work."""
+    if span == 1:
+        return [(1, 1, output)]
+    found: list[tuple[int, int, int]] = []
+    for size in SIZES:
+        if not span < size <= max(LONGEST * span, SIZES[2]):
+            continue
+        count = -(-output // (size - span + 1))
+        if not found or count * size < found[-1][0] * found[-1][2]:
+            found.append((size, size - span + 1, count))
+    return found
+
+
 def candidates(s: ConvShape, target: Target) -> Iterator[Tiling]:
     """Every tiling worth pricing."""
-    axes = []
-    for span, output in zip(as_pair(spans(s)), as_pair(s.output), strict=True):
-        sizes = [t for t in SIZES if t > span] if span > 1 else [1]
-        enough = next((i for i, t in enumerate(sizes) if t - span + 1 >= output), len(sizes) - 1)
-        axes.append([(t, t - span + 1, -(-output // (t - span + 1))) for t in sizes[: enough + 1]])
+    axes = [axis_tiles(*axis) for axis in zip(as_pair(spans(s)), as_pair(s.output), strict=True)]
     for (t0, m0, n0), (t1, m1, n1) in itertools.product(*axes):
         tiles = s.n * n0 * n1
         plan = ((t0, t1), (m0, m1), (n0, n1), s.n)
@@ -164,38 +177,48 @@ def transform_work(tile: Pair, out: Pair) -> Pair:
     return forward, backward
 
 
-TRANSFORM_OVERHEAD = 1.8
-"""Time of a transform over that of its arithmetic: loads, stores and spilled registers."""
+TRANSFORM_OVERHEAD = 1.3
+"""Time of a transform over that of its arithmetic: loads, stores and spilled registers. Measured, as below."""
 
-PRODUCT_EFFICIENCY = 0.95
-"""Share of the peak that the product reaches in cache."""
+TRAFFIC = 3
+"""Times that each number in the transformed domain crosses a cache's border: fetched, written back, read."""
+
+EXPOSED = 1 / 3
+"""Share of the shorter of computing and reading weights that the longer does not hide."""
+
+SPILLING = 4
+"""A group's data miss the second cache in full when they are so many times as large, and partly before."""
 
 
 def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
-    """Predicted time on all threads: transforms, product, and traffic of what outgrows the caches."""
+    """Predicted time on all threads: transforms, product, and traffic of what outgrows the caches.
+
+    Within 25 % for 96 of 108 kernels measured on one Zen 4 core: 1 to 256 channels, 5 to 11 taps, tiles of 8
+    to 40 pixels.
+    """
     rate = target.flops / (2 * target.lanes)  # vector instructions a second and core
     in_blocks, out_blocks = (-(-c // target.lanes) for c in (s.ic, s.oc))
     forward, backward = transform_work(t.tile, t.out)
-    tile_seconds = TRANSFORM_OVERHEAD * (in_blocks * forward + out_blocks * backward) / rate
+    transforms = TRANSFORM_OVERHEAD * (in_blocks * forward + out_blocks * backward) / rate
     if s.depthwise:
         turns = -(-t.tiles * in_blocks // target.threads)
-        return turns * (tile_seconds / in_blocks + 4 * t.frequencies / rate) + target.launch_seconds
-    tile_seconds += t.frequencies * t.products * s.ic * out_blocks / (rate * PRODUCT_EFFICIENCY)
-    vector = 4 * target.lanes
-    tile_bytes = vector * t.frequencies * t.parts * (in_blocks + out_blocks)
-    weight_bytes = vector * t.frequencies * t.parts * s.ic * out_blocks
-    if 2 * t.group * tile_bytes > target.l2:  # written and read once, through the next cache
-        far = t.group * tile_bytes > target.l3 // 2
-        tile_seconds += (
-            2 * tile_bytes / (target.memory_bandwidth / target.threads if far else target.l3_bandwidth)
-        )
-    phased = t.groups == 1
-    turns = t.group / target.threads if phased else -(-t.groups // target.threads) * t.group
-    reads = 1 / target.threads if phased else -(-t.groups // target.threads)
-    streaming = (
-        reads
-        * weight_bytes
-        / (target.l3_bandwidth if weight_bytes < target.l3 // 2 else target.memory_bandwidth)
+        return turns * (transforms / in_blocks + 4 * t.frequencies / rate) + target.launch_seconds
+    product = t.frequencies * t.products * s.ic * out_blocks / rate
+    vectors = t.frequencies * t.parts * 4 * target.lanes  # bytes of one vector for each frequency
+    group_bytes = t.group * vectors * (in_blocks + out_blocks)
+    missed = min(1.0, group_bytes / (SPILLING * target.l2)) if 2 * group_bytes > target.l2 else 0.0
+    beyond_l2 = (
+        target.l3_bandwidth if 4 * group_bytes < target.l3 else target.memory_bandwidth / target.threads
     )
-    streaming = max(streaming, weight_bytes / target.memory_bandwidth)
-    return max(turns * tile_seconds, streaming) + (3 if phased else 1) * target.launch_seconds
+    tile = transforms + product + TRAFFIC * missed * group_bytes / t.group / beyond_l2
+
+    weight_bytes = vectors * s.ic * out_blocks
+    if t.groups > 1:
+        turns: float = -(-t.groups // target.threads)
+        launches = 1
+    else:
+        turns, launches = 1 / target.threads, 3
+    from_l3 = target.l3_bandwidth if 2 * weight_bytes < target.l3 else target.memory_bandwidth
+    weights = max(turns * weight_bytes / from_l3, weight_bytes / target.memory_bandwidth)
+    longer, shorter = max(turns * t.group * tile, weights), min(turns * t.group * tile, weights)
+    return longer + EXPOSED * shorter + launches * target.launch_seconds

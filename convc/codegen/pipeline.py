@@ -60,8 +60,11 @@ def _pipeline() -> tuple[Any, Any, Any]:
 
     @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def run(mod: Any, context: Any) -> Any:
-        # Cutting a loop copies its body, and with it the variables bound inside expressions.
-        return _stack_buffers()(base(tirx.transform.ConvertSSA()(mod)))
+        # TVM's own search for common subexpressions takes most of the time for long straight-line code,
+        # and finds nothing that LLVM does not find again.
+        with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
+            # Cutting a loop copies its body, and with it the variables bound inside expressions.
+            return _stack_buffers()(base(tirx.transform.ConvertSSA()(mod)))
 
     return run, finalize_host, finalize_device
 

@@ -22,7 +22,7 @@ from convc.fft_tiling import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, secon
 from convc.lowering import fft_kernel
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.target import Target
-from convc.types import Array
+from convc.types import Array, TensorType
 from convc.workload import ConvShape, Halo, Workload
 
 SAMPLES = 8
@@ -111,12 +111,13 @@ class Fft(Lowering):
 def compute(w: Workload, t: Tiling, target: Target) -> Any:
     """The kernel for a given tiling."""
     s = ConvShape.of(w)
-    params = {i: kind.physical for i, kind in enumerate(w.inputs) if kind is not None}
+    shapes = {i: kind.physical for i, kind in enumerate(w.inputs) if kind is not None}
     spatial = [before + size + after for (before, after), size in zip(_halo(s, t), s.input, strict=True)]
-    params[0] = (s.n, -(-s.ic // target.lanes), *spatial, target.lanes)
-    params[1] = weights_shape(s, t, target.lanes)
-    if w.arity > 2 and 2 in params:
-        params[2] = (-(-s.oc // target.lanes), target.lanes)
+    shapes[0] = (s.n, -(-s.ic // target.lanes), *spatial, target.lanes)
+    shapes[1] = weights_shape(s, t, target.lanes)
+    if w.arity > 2 and 2 in shapes:
+        shapes[2] = (-(-s.oc // target.lanes), target.lanes)
+    params = {i: TensorType(shape) for i, shape in shapes.items()}
     return fft_kernel.build(w, s, t, target.lanes, params)
 
 
@@ -216,7 +217,8 @@ def convolve_tiles(t: Tiling, x: Array, u: Array, *, depthwise: bool) -> Array:
         else:
             values = dft.complex_backward(*_pair(t, 0)).apply(column)
             kept[j] = values.reshape(-1, 2, *product.shape[2:]).swapaxes(0, 1)
-    return dft.real_backward(*_pair(t, 1)).apply(kept.reshape(-1, *kept.shape[2:])).swapaxes(0, 1)
+    pixels: Array = dft.real_backward(*_pair(t, 1)).apply(kept.reshape(-1, *kept.shape[2:]))
+    return pixels.swapaxes(0, 1)
 
 
 def _pair(t: Tiling, axis: int) -> tuple[int, int]:

@@ -29,7 +29,7 @@ from tvm.tirx.script import builder as B
 from convc import dft
 from convc.fft_tiling import Tiling, as_pair
 from convc.lowering.epilogue import finish
-from convc.types import Shape
+from convc.types import TensorType
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
 
 Expr = Any
@@ -85,7 +85,8 @@ class _Kernel:
 
     def region(self, buffer: Buffer, *index: Expr) -> Any:
         """All lanes of a part of a buffer."""
-        return buffer[(*index, slice(0, self.lanes))]
+        where = (*index, slice(0, self.lanes))
+        return buffer[where]
 
     def zero(self) -> Expr:
         return tirx.Broadcast(tirx.const(0.0, "float32"), self.lanes)
@@ -107,11 +108,11 @@ Read = Callable[[_Kernel, Buffer, Where, Expr], tuple[Expr, Expr]]
 """Reads the real and imaginary part of one frequency of the product."""
 
 
-def build(w: Workload, shape: ConvShape, tiling: Tiling, lanes: int, params: dict[int, Shape]) -> Any:
-    """The unscheduled PrimFunc. `params` gives the stored shape of every input that is there, by index."""
+def build(w: Workload, shape: ConvShape, tiling: Tiling, lanes: int, params: dict[int, TensorType]) -> Any:
+    """The unscheduled PrimFunc. `params` are the inputs that are there, by index, in the shapes stored."""
     with IRBuilder() as ib, B.prim_func(s_tir=True):
         B.func_name("main")
-        buffers = {i: B.arg(f"input{i}", B.Buffer(s, w.inputs[i].dtype)) for i, s in params.items()}
+        buffers = {i: B.arg(f"input{i}", B.Buffer(kind.shape, kind.dtype)) for i, kind in params.items()}
         out = B.arg("out", B.Buffer(w.outputs[0].physical, w.outputs[0].dtype))
         k = _Kernel(w, shape, tiling, lanes, buffers, out)
         s = _Scratch(
