@@ -272,6 +272,15 @@ def test_all_unsupported_nodes_are_named_at_once() -> None:
     assert dict(findings.supported) == {"Relu": 1, "Conv": 1}
 
 
+def test_nodes_behind_a_value_of_unknown_type_are_found() -> None:
+    nodes = [
+        helper.make_node("Fancy", ["x"], ["a"], name="first", domain="com.acme"),
+        node("Relu", "a", "b"),
+        node("Det", "b", "y", "second"),
+    ]
+    refuse(model(nodes, {"x": (1, 3, 3)}), UnsupportedError, "node 'first'", "node 'second'")
+
+
 def test_attributes_behind_an_unsupported_node_are_found_by_inference() -> None:
     nodes = [
         node("BitwiseNot", "x", "a", "first"),

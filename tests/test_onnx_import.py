@@ -191,6 +191,11 @@ def test_resize_by_sizes_and_by_scales(mode: str, opset: int) -> None:
         one("Resize", x, {"roi": np.float32([]), "s": np.float32([1, 1, 1.7, 2.5])}, opset=opset, **chosen)
 
 
+def test_resized_extents_are_rounded_in_float32() -> None:
+    """10 * float32(0.7) is 7 in float32, and 6.99... in float64."""
+    one("Resize", draw(1, 1, 10, 10), {"roi": np.float32([]), "s": np.float32([1, 1, 0.7, 0.7])}, opset=11)
+
+
 def test_resize_of_some_axes_with_a_kept_aspect() -> None:
     for policy in ("not_larger", "not_smaller", "stretch"):
         weights = {"roi": None, "scales": None, "sizes": ints(7, 8)}

@@ -16,6 +16,11 @@ from convc.types import Array, Shape
 _Kind = onnx.AttributeProto
 
 
+def shortest(number: Any) -> float:
+    """The shortest decimal that stands for a float32 (or another type of NumPy's): 0.1, not 0.10000000149."""
+    return float(str(np.float32(number) if isinstance(number, float) else number))
+
+
 class Refusal(UnsupportedError):
     """A node asks for something that convc has no code for. Collected, so that all are reported at once.
 
@@ -141,9 +146,8 @@ class Call:
         return bool(self._attribute(name, _Kind.INT, default))
 
     def real(self, name: str, default: float | None = None) -> float:
-        """A float attribute: the shortest decimal that stands for the float32 in the file."""
-        value = self._attribute(name, _Kind.FLOAT, default)
-        return float(str(np.float32(value)))
+        """A float attribute."""
+        return shortest(self._attribute(name, _Kind.FLOAT, default))
 
     def text(self, name: str, default: str | None = None) -> str:
         """A string attribute."""
@@ -161,7 +165,7 @@ class Call:
 
     def reals(self, name: str) -> tuple[float, ...]:
         """A list of floats, which must be there."""
-        return tuple(map(float, self._attribute(name, _Kind.FLOATS, None)))
+        return tuple(map(shortest, self._attribute(name, _Kind.FLOATS, None)))
 
     def tensor(self, name: str) -> onnx.TensorProto:
         """A tensor attribute, which must be there."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convc.frontends.onnx.call import Call
+from convc.frontends.onnx.call import Call, shortest
 from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.ops.resize import COORDINATES, MODES, NEAREST_MODES, ResizeAttrs
 from convc.types import Shape
@@ -16,8 +16,7 @@ from convc.types import Shape
 @onnx_op("Upsample")
 def upsample_by_attribute(call: Call) -> Result:
     """Scales as an attribute."""
-    scales = call.reals("scales")
-    return _legacy(call, scales)
+    return _legacy(call, call.reals("scales"))
 
 
 @onnx_op("Upsample", since=9)
@@ -78,10 +77,11 @@ def resize(call: Call) -> Result:
 
 
 def _floats(call: Call, index: int, what: str) -> tuple[float, ...]:
+    """Scales as their authors wrote them: 0.7 and not 0.69999999, which would round positions elsewhere."""
     array = call.constant(index, what)
     if array is None or array.dtype.kind != "f" or array.ndim > 1:
         call.malformed(f"input {index} ({what}) is missing, or no vector of floating-point numbers.")
-    return tuple(map(float, array.reshape(-1)))
+    return tuple(shortest(number) for number in array.reshape(-1))
 
 
 def _scaled(call: Call, scales: Sequence[float]) -> Shape:
