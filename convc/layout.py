@@ -12,7 +12,7 @@ from convc.ir import Graph, Node, Value, opdef
 from convc.ops.shape import ReshapeAttrs
 from convc.select import Choice, Selector
 from convc.types import PLAIN, Layout
-from convc.workload import Halo
+from convc.workload import Halo, Workload
 
 
 @dataclass
@@ -87,7 +87,8 @@ class LayoutAssignment:
         name = f"{value.name}:{layout}" if op == "relayout" else f"{value.name}:{op}"
         node = self.graph.add(op, [value], attrs, name=name, origin=origin, before=before)
         self.graph.set_type(node.output, node.output.type.with_layout(layout))
-        self.choices[node] = self.selector.choose(self.graph, node)
+        # Not by name: --algo speaks of the user's layer, not of what is inserted for it.
+        self.choices[node] = self.selector.choose_workload(Workload.of(self.graph, node))
         return node
 
     def _replace(self, node: Node, index: int, value: Value) -> None:
