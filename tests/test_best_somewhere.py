@@ -1,0 +1,148 @@
+"""Every lowering is the untuned choice for a layer of a published network: one that is never best may go.
+
+Only selection runs here, for a machine written down below, so that the answers do not depend on the host.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+
+import pytest
+
+from convc.compiler import Options, lower
+from convc.frontends.builder import Network, Tensor
+from convc.ir.clone import clone
+from convc.lowering.registry import LOWERINGS
+from convc.passes.pipeline import run_pipeline
+from convc.progress import Progress
+from convc.schedules.cpu import SCHEDULES
+from convc.select import DEFAULT_MAX_ERROR, Choice
+from convc.target import Target
+from convc.types import Shape
+
+ZEN4 = Target(
+    name="two Zen 4 cores", triple="x86_64-linux-gnu", mcpu="znver4", isa="avx512", lanes=16, registers=32,
+    features=("avx512f",), threads=2, l1=32 << 10, l2=1 << 20, l3=32 << 20, flops=112e9,
+    l2_bandwidth=100e9, l3_bandwidth=40e9, memory_bandwidth=25e9, launch_seconds=2e-6,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network, as the only layer that has a choice in a graph of its own."""
+
+    best: str
+    input: Shape
+    add: Callable[[Network, Tensor], Tensor]
+
+
+def conv(
+    best: str, shape: Shape, channels: int, kernel: int, stride: int = 1, padding: int | None = None
+) -> Layer:
+    """A convolution, by default padded by half its kernel, with bias and ReLU."""
+    pads = kernel // 2 if padding is None else padding
+
+    def add(net: Network, x: Tensor) -> Tensor:
+        y = net.conv(x, channels, kernel, stride=stride, padding=pads, name="layer")
+        return net.relu(y)
+
+    return Layer(best, shape, add)
+
+
+LAYERS = {
+    # the stem and the strided layers of residual networks
+    "resnet50/conv1": conv("direct", (1, 3, 224, 224), 64, 7, stride=2),
+    "resnet50/layer2.0.conv2": conv("direct", (1, 128, 56, 56), 128, 3, stride=2),
+    # 1x1 on rows of an odd length: the flattened map divides better than its rows
+    "squeezenet1_1/features.3.squeeze": conv("im2col", (1, 64, 55, 55), 16, 1),
+    "squeezenet1_1/features.4.squeeze": conv("im2col", (1, 128, 55, 55), 16, 1),
+    # 3x3 bodies: the smaller the map, the smaller the tiles that cover it without waste
+    "vgg16/conv2_2": conv("winograd6", (1, 128, 112, 112), 128, 3),
+    "unet/down4.conv1": conv("winograd6", (1, 256, 68, 68), 512, 3, padding=0),
+    "resnet18/layer3.1.conv1": conv("winograd4", (1, 256, 14, 14), 256, 3),
+    "vgg16/conv5_1": conv("winograd4", (1, 512, 14, 14), 512, 3),
+    "googlenet/inception_4a.3x3": conv("winograd4", (1, 96, 14, 14), 208, 3),
+    "resnet18/layer4.1.conv1": conv("winograd2", (1, 512, 7, 7), 512, 3),
+    "googlenet/inception_5b.3x3": conv("winograd2", (1, 192, 7, 7), 384, 3),
+    # large dense kernels: Wei et al., Convolutional Pose Machines, CVPR 2016, figure 2
+    "pose_machine/stage2.conv2": conv("fft", (1, 128, 46, 46), 128, 11),
+    "dense_11x11": conv("fft", (1, 64, 56, 56), 64, 11),
+    "resnet18/fc": Layer("gemm", (1, 512), lambda net, x: net.linear(x, 1000, name="layer")),
+    "vgg16/pool1": Layer("generic", (1, 64, 224, 224), lambda net, x: net.max_pool(x, 2, name="layer")),
+}
+INEXACT = [name for name, layer in LAYERS.items() if layer.best.startswith(("winograd", "fft"))]
+
+
+@cache
+def choice(name: str, max_error: float = DEFAULT_MAX_ERROR, all_errors: bool = False) -> Choice:
+    """What is decided about a layer, its weights being random."""
+    layer = LAYERS[name]
+    net = Network("one_layer")
+    net.output(layer.add(net, net.input("x", layer.input)))
+    graph = clone(net.graph)
+    run_pipeline(graph)
+    options = Options(max_error=max_error, all_errors=all_errors)
+    choices = lower(net.graph, graph, options, ZEN4, Progress()).choices
+    return next(
+        c for node, c in choices.items() if "layer" in (node.name, *node.origin) and node.op != "relayout"
+    )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_is_chosen(name: str) -> None:
+    found = choice(name)
+    prices = ", ".join(f"{c.lowering} {c.predicted_ms} ms {c.rejected or ''}" for c in found.candidates)
+    assert found.lowering.name == LAYERS[name].best, prices
+
+
+def test_every_lowering_is_best_somewhere() -> None:
+    assert {choice(name).lowering.name for name in LAYERS} == {lowering.name for lowering in LOWERINGS}
+
+
+@pytest.mark.parametrize("max_error", [1e-5, 1e-6, 1e-7])
+@pytest.mark.parametrize("name", INEXACT)
+def test_smaller_errors_are_had_by_dearer_lowerings(name: str, max_error: float) -> None:
+    found = choice(name, max_error)
+    taken = next(c for c in found.candidates if c.lowering == found.lowering.name)
+    assert found.lowering.exact or (taken.error is not None and taken.error <= max_error)
+    cheaper = found.candidates[: found.candidates.index(taken)]
+    for candidate in cheaper:
+        assert candidate.error is not None
+        assert candidate.error > max_error
+        assert candidate.rejected == f"error {candidate.error:.1e} exceeds {max_error:g}"
+    if max_error == 1e-7:  # less than the rounding of a single float32 operation
+        assert found.lowering.exact
+        assert LAYERS[name].best in {c.lowering for c in cheaper}
+
+
+@pytest.mark.parametrize("name", INEXACT)
+def test_all_errors_changes_no_choice(name: str) -> None:
+    found = choice(name, all_errors=True)
+    assert found.lowering.name == LAYERS[name].best
+    assert all((c.error is None) == (c.predicted_ms is None) for c in found.candidates)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_default_configuration_is_in_the_space(name: str) -> None:
+    found = choice(name)
+    schedule = SCHEDULES[found.lowering.schedule]
+    default = schedule.default(found.workload, ZEN4)
+    space = list(schedule.space(found.workload, ZEN4))
+    assert default in space
+    assert len(space) == len(set(space))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_configurations_survive_json(name: str) -> None:
+    found = choice(name)
+    schedule = SCHEDULES[found.lowering.schedule]
+    for config in [schedule.default(found.workload, ZEN4), *schedule.space(found.workload, ZEN4)]:
+        fields = json.loads(json.dumps(asdict(config)))
+        assert type(config)(**fields) == config
+
+
+def test_every_schedule_belongs_to_a_lowering() -> None:
+    assert {lowering.schedule for lowering in LOWERINGS} == set(SCHEDULES)
