@@ -29,12 +29,6 @@ from tvm import s_tir, tirx  # isort: skip
 from tvm.ir import PointerType, PrimType  # isort: skip
 
 
-PASS_OPTIONS = {
-    # LLVM does this anyway; TVM 0.27's own hoists variables above their definitions in unrolled code
-    "tirx.disable_cse_tir": True,
-}
-
-
 @dataclass(frozen=True)
 class View:
     """How a kernel finds one tensor: strides in elements (None: contiguous) and the alignment in bytes."""
@@ -153,10 +147,9 @@ def lower(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
 
 def build(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
     """The kernel as a TVM runtime module, whose source can be inspected."""
-    with tvm.transform.PassContext(config=PASS_OPTIONS):
-        return tvm.tirx.build(
-            lower(kernel, lowering, schedule), target=llvm_target(kernel.target), pipeline=PIPELINE
-        )
+    return tvm.tirx.build(
+        lower(kernel, lowering, schedule), target=llvm_target(kernel.target), pipeline=PIPELINE
+    )
 
 
 def object_file(kernel: Kernel, lowering: Lowering, schedule: Any, cache: ObjectCache) -> Path:
