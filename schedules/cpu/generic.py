@@ -27,7 +27,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from convc.schedules.base import Config
 from convc.schedules.cpu.blocks import Nest, blocks, extent, joint_suffix, nest, strided
@@ -94,6 +94,10 @@ class _Plan:
     def injective(self, block: Any) -> None:
         """Cut, join, vectorise, share."""
         sch, loops = self.sch, self.sch.get_loops(block)
+        if self.w.op == "tile":
+            loops = self._repeated(loops)
+            self._fill(loops, len(loops) - 1, share=True)
+            return
         axis, cuts = cut_points(self.w)
         if not cuts or len(loops) != len(self.w.outputs[0].physical):
             self._fill(loops, max(self._joint(), 0), share=True)
@@ -106,6 +110,18 @@ class _Plan:
                 self._share([piece])
             if inner:
                 self._fill(inner, max(self._joint() - axis - 1, 0), share=False)
+
+    def _repeated(self, loops: Sequence[Loop]) -> list[Loop]:
+        """Split the loops of `tile` into repetitions and coordinates.
+
+        That frees the index of remainders, which LLVM gets wrong when it vectorises several for AVX-512.
+        """
+        kind, a = self.w.inputs[0], cast(Any, self.w.attrs)
+        assert kind is not None
+        split: list[Loop] = []
+        for loop, repeat, size in zip(loops, a.repeats, kind.shape, strict=True):
+            split.extend([loop] if 1 in (repeat, size) else self.sch.split(loop, [repeat, size]))
+        return split
 
     def _fill(self, loops: Sequence[Loop], start: int, *, share: bool) -> None:
         """Vectorise the contiguous loops from `start` on, join what is left of them, and share the outer loops."""
