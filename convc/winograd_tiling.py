@@ -150,6 +150,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
 
     # one group, on one thread
     multiply = PRODUCT * frequencies * kb * cb * target.lanes * g.tiles / rate
+    multiply *= max(1.0, LATENCY / (g.t_tile * g.k_tile))
     forward = TRANSFORM * g.tiles * cb * _transform(s, m, target, inverse=False) / rate
     inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
     weights = frequencies * cb * target.lanes * kb * vector
@@ -167,7 +168,9 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
         rounds = -(-count // threads)
         later = weights / _bandwidth(weights + held, target)
         total = rounds * (forward + inverse) + target.launch_seconds
-        total += _overlapped(multiply, from_memory) + (rounds - 1) * max(multiply, later)
+        # every thread reads all weights, at times of its own
+        total += _overlapped(multiply, (1.3 if threads > 1 else 1.0) * from_memory)
+        total += (rounds - 1) * max(multiply, later)
         exchange = rounds * 2 * _outside(held, target)
     moved = 4 * target.lanes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.output))
     if moved > target.l3 / 2:
@@ -177,6 +180,8 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
 
 
 PRODUCT = 1.01
+LATENCY = 5
+"""Independent sums that keep the multiply-add units busy."""
 TRANSFORM = 0.9
 SEEN = 0.25
 """Part of the shorter of two overlapping activities that is seen nevertheless."""

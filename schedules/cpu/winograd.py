@@ -34,7 +34,16 @@ from tvm import tirx
 from convc.schedules.base import Config, NotApplicable
 from convc.target import Target
 from convc.tiling import flatten
-from convc.winograd_tiling import Group, best_group, fits_registers, groups, seconds, tile_outputs
+from convc.winograd_tiling import (
+    OVERRUN,
+    Group,
+    best_group,
+    fits_registers,
+    groups,
+    seconds,
+    tile_counts,
+    tile_outputs,
+)
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
 
 Loop = Any
@@ -82,7 +91,7 @@ class WinogradSchedule:
     def apply(self, sch: Any, w: Workload, target: Target, config: WinogradConfig) -> None:
         """Put all stages under the loop over groups, then each in registers. Raises NotApplicable."""
         s = ConvShape.of(w)
-        _check(s, target, config)
+        _check(s, self.m, target, config)
         rank = len(s.kernel)
         outer, k, n, tiles = _group_loops(sch, s, self.m, config)
 
@@ -111,7 +120,7 @@ class WinogradSchedule:
         _prefetch_weights(sch, panels, tile_loops, reduction, config.k_tile)
 
 
-def _check(s: ConvShape, target: Target, config: WinogradConfig) -> None:
+def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None:
     """Raise NotApplicable for a group that cannot be made."""
     blocks = -(-s.oc // target.lanes)
     if blocks % config.k_tile:
@@ -126,6 +135,11 @@ def _check(s: ConvShape, target: Target, config: WinogradConfig) -> None:
             )
     if s.n % config.images:
         raise NotApplicable(f"{s.n} images are not a multiple of the {config.images} of a group.")
+    counts = (1, *tile_counts(s, m))[-2:]
+    if any(-count % part > OVERRUN for count, part in zip(counts, (config.rows, config.cols), strict=True)):
+        raise NotApplicable(
+            f"A group of {config.rows} x {config.cols} reaches more than {OVERRUN} tiles over the edge."
+        )
     if not fits_registers(config.t_tile, config.k_tile, target):
         raise NotApplicable(
             f"{config.t_tile} tiles x {config.k_tile} vectors do not fit {target.registers} vector registers."
