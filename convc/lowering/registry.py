@@ -8,10 +8,12 @@ from convc.lowering.fft import Fft
 from convc.lowering.generic import Generic
 from convc.lowering.im2col import Im2col
 from convc.lowering.linear import Gemm
+from convc.lowering.transpose import DirectTranspose
 from convc.lowering.winograd import Winograd2, Winograd4, Winograd6
 
 LOWERINGS: tuple[Lowering, ...] = (
     Direct(),
+    DirectTranspose(),
     Im2col(),
     Winograd2(),
     Winograd4(),

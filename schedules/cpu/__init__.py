@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convc.schedules.cpu import direct, fft, gemm, generic, im2col
+from convc.schedules.cpu import direct, fft, gemm, generic, im2col, transpose
 from convc.schedules.cpu.winograd import WinogradSchedule
 
 SCHEDULES: dict[str, Any] = {
@@ -13,6 +13,7 @@ SCHEDULES: dict[str, Any] = {
     "gemm": gemm,
     "generic": generic,
     "im2col": im2col,
+    "transpose": transpose,
     "winograd2": WinogradSchedule(2),
     "winograd4": WinogradSchedule(4),
     "winograd6": WinogradSchedule(6),
