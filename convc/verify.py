@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convc.compiler import Compilation
 
 TOLERANCE_FACTOR = 10
-"""A network may be off by this much more than one of its layers: errors of layers add up, mostly at random."""
+"""How much more than one layer a network may be off: errors of layers add up, mostly at random."""
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
@@ -71,7 +71,7 @@ def verify_compilation(compilation: Compilation, module: Module) -> dict[str, An
         raise VerificationError(
             f"The module's result is off by {worst:.1e} of the largest output; {limit:.1e} is allowed. "
             + first_divergence(compilation, feeds, limit),
-            hint="Nothing was written. A lower --max-error or --algo LAYER=direct avoids an inexact lowering.",
+            hint="Nothing was written. A lower --max-error or --algo LAYER=direct avoids inexact lowerings.",
         )
     return {
         "error": worst,
@@ -86,7 +86,7 @@ def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:
 
 
 def first_divergence(compilation: Compilation, feeds: Mapping[str, Array], limit: float) -> str:
-    """Which layer is the first whose own result is off, found by compiling the graph with all of them returned."""
+    """Which layer is the first whose own result is off, found by returning the results of all."""
     from convc.compiler import build_probe
 
     probe, graph = build_probe(compilation, Progress())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import convc
 import networks
 import numpy as np
 import onnxruntime
 import pytest
+
+import convc
 from convc.compiler import Options, plan
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx
 from convc.program import Run
 from convc.progress import Progress
+from convc.target import Target
+from convc.types import Array
 from convc.verify import compare, random_inputs
+from convc.workload import Workload
 
 # Every layer may be off by --max-error = 1e-5 of its largest output here; layers in a row add up.
 LAYER_ERROR = 1e-5
@@ -28,7 +32,8 @@ def test_agrees_with_float64_and_onnxruntime(name: str, threads: int) -> None:
     found = module.run(None, feeds)
     limit = LAYER_ERROR * len(graph.nodes)
     assert max(compare(found, evaluate(graph, feeds))) < limit
-    session = onnxruntime.InferenceSession(to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    model = to_onnx(graph).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     assert max(compare(found, session.run(None, feeds))) < limit
 
 
@@ -75,7 +80,11 @@ def test_a_wrong_kernel_is_caught_and_named(monkeypatch: pytest.MonkeyPatch) -> 
     from convc.lowering.direct import Direct
 
     right = Direct.pack
-    monkeypatch.setattr(Direct, "pack", lambda self, w, t, i, a: right(self, w, t, i, a * 1.01 if i == 1 else a))
+
+    def wrong(self: Direct, w: Workload, target: Target, index: int, array: Array) -> Array:
+        return right(self, w, target, index, array * 1.01 if index == 1 else array)
+
+    monkeypatch.setattr(Direct, "pack", wrong)
     graph = networks.lines()
     with pytest.raises(convc.ConvcError, match=r"off by .* first layer to diverge is 'conv1' \(conv\)"):
         convc.compile(graph, algorithms={"conv1": "direct", "conv2": "direct", "conv3": "direct"})

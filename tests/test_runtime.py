@@ -9,10 +9,11 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import convc
 import networks
 import numpy as np
 import pytest
+
+import convc
 from convc.errors import InputError, ModuleError, OptionError
 from convc.evaluate import evaluate
 from convc.runtime import manifest as manifests
@@ -33,7 +34,8 @@ def feeds() -> dict[str, np.ndarray]:
 
 def test_round_trip(saved: Path, feeds: dict[str, np.ndarray]) -> None:
     module = convc.load(saved, threads=1)
-    assert (module.inputs[0].name, module.inputs[0].shape, module.inputs[0].dtype) == ("image", (2, 3, 21, 17), "float32")
+    (image,) = module.inputs
+    assert (image.name, image.shape, image.dtype) == ("image", (2, 3, 21, 17), "float32")
     expected = evaluate(networks.residual(), feeds)
     assert max(compare(module.run(None, feeds), expected)) < 1e-4
     assert max(compare([module(feeds["image"])], expected)) < 1e-4
@@ -65,8 +67,14 @@ def test_strided_misaligned_and_dlpack_inputs_are_handled(saved: Path, feeds: di
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
-        ({"image": np.zeros((2, 3, 21, 17))}, r"Input 'image' has dtype float64, expected float32\. .*astype"),
-        ({"image": np.zeros((1, 3, 21, 17), "float32")}, r"has shape \(1, 3, 21, 17\), expected \(2, 3, 21, 17\)"),
+        (
+            {"image": np.zeros((2, 3, 21, 17))},
+            r"Input 'image' has dtype float64, expected float32\. .*astype",
+        ),
+        (
+            {"image": np.zeros((1, 3, 21, 17), "float32")},
+            r"has shape \(1, 3, 21, 17\), expected \(2, 3, 21, 17\)",
+        ),
         ({"picture": np.zeros(1)}, r"no input named 'picture'\. The inputs are image"),
         ({}, r"No array was given for input 'image'"),
     ],
@@ -93,7 +101,7 @@ def test_truncated_and_foreign_files_are_refused(saved: Path, tmp_path: Path) ->
         path.write_bytes(content)
         with pytest.raises(ModuleError, match="not a convc module"):
             convc.load(path)
-    with pytest.raises(ModuleError, match="Cannot read module .*No such file"):
+    with pytest.raises(ModuleError, match=r"Cannot read module .*No such file"):
         convc.load(tmp_path / "absent.so")
 
 
@@ -107,7 +115,8 @@ def _with_target(saved: Path, path: Path, **changes: object) -> Path:
 
 def test_module_for_another_machine_is_a_typed_error(saved: Path, tmp_path: Path) -> None:
     path = _with_target(saved, tmp_path / "future.so", mcpu="future", features=["avx2", "avx9999"])
-    with pytest.raises(ModuleError, match=r"built for future and needs avx9999, which this processor lacks\. Compile"):
+    lacking = r"built for future and needs avx9999, which this processor lacks\. Compile"
+    with pytest.raises(ModuleError, match=lacking):
         convc.load(path)
     path = _with_target(saved, tmp_path / "arm.so", triple="aarch64-linux-gnu")
     with pytest.raises(ModuleError, match="was built for aarch64"):

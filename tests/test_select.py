@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+
 from convc import select
 from convc.errors import OptionError
 from convc.frontends.builder import Network
@@ -24,8 +25,11 @@ class Priced(Lowering):
 
     ops = ("relu",)
 
-    def __init__(self, name: str, seconds: float, error: float = 0.0, exact: bool = True, reason: str | None = None):
-        self.name, self.seconds, self.error, self.exact, self.reason = name, seconds, error, exact, reason  # type: ignore[misc]
+    def __init__(
+        self, name: str, seconds: float, error: float = 0.0, exact: bool = True, reason: str | None = None
+    ) -> None:
+        self.name, self.seconds, self.error = name, seconds, error  # type: ignore[misc]
+        self.exact, self.reason = exact, reason  # type: ignore[misc]
         self.asked = 0
 
     def applies(self, w: Workload, target: Target) -> str | None:
@@ -80,7 +84,9 @@ def test_cheapest_within_the_error_wins_and_the_table_is_kept(graph: Graph) -> N
     assert [c.lowering for c in choice.candidates] == ["fast", "middle", "slow", "never"]
 
 
-@pytest.mark.parametrize(("bound", "name"), [(1e-1, "fast"), (1e-2, "fast"), (1e-5, "middle"), (1e-7, "slow")])
+@pytest.mark.parametrize(
+    ("bound", "name"), [(1e-1, "fast"), (1e-2, "fast"), (1e-5, "middle"), (1e-7, "slow")]
+)
 def test_bound_decides(graph: Graph, bound: float, name: str) -> None:
     assert choose(graph, max_error=bound).lowering.name == name
 
@@ -111,7 +117,10 @@ def test_layers_are_known_by_their_origin_too(graph: Graph) -> None:
     ("algorithms", "message"),
     [
         ({"only": "never"}, r"'never' cannot compute 'only': it is Tuesday\."),
-        ({"only": "best"}, r"layer 'only' \(relu\) has no lowering 'best'\. It has: fast, middle, slow, never\."),
+        (
+            {"only": "best"},
+            r"layer 'only' \(relu\) has no lowering 'best'\. It has: fast, middle, slow, never\.",
+        ),
     ],
 )
 def test_impossible_wishes_are_refused(graph: Graph, algorithms: dict[str, str], message: str) -> None:
@@ -120,13 +129,17 @@ def test_impossible_wishes_are_refused(graph: Graph, algorithms: dict[str, str],
 
 
 def test_unknown_layer_is_refused_with_close_names(graph: Graph) -> None:
-    with pytest.raises(OptionError, match=r"layer 'onyl', which the model does not have\. Close names: only\."):
+    message = r"layer 'onyl', which the model does not have\. Close names: only\."
+    with pytest.raises(OptionError, match=message):
         Selector(TARGET, algorithms={"onyl": "fast"}).check_names(graph)
 
 
-def test_nothing_within_the_bound_names_the_least_error(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_within_the_bound_names_the_least_error(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(select, "LOWERINGS", (FAST, MIDDLE))
-    with pytest.raises(OptionError, match=r"computes 'only' within --max-error 1e-08\. The least error found is 1\.0e-06"):
+    message = r"computes 'only' within --max-error 1e-08\. The least error found is 1\.0e-06"
+    with pytest.raises(OptionError, match=message):
         choose(graph, max_error=1e-8)
 
 

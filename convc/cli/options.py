@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
 from rich import progress as rich_progress
+from rich.console import Console
 
 from convc.errors import OptionError
 from convc.progress import Progress
@@ -31,7 +31,12 @@ def compile_options(command: Any) -> Any:
     """What decides how a model is compiled."""
     for option in reversed(
         [
-            click.option("--target", default="host", metavar="TARGET", help="`host`, a CPU's name (`haswell`), or TRIPLE:CPU."),
+            click.option(
+                "--target",
+                default="host",
+                metavar="TARGET",
+                help="`host`, a CPU's name (`haswell`), or TRIPLE:CPU.",
+            ),
             input_shapes_option,
             threads_option("Threads that the module runs on (default: all processors)."),
             click.option(
@@ -40,7 +45,7 @@ def compile_options(command: Any) -> Any:
             ),
             click.option(
                 "--max-error", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True,
-                help="Largest error that a layer's algorithm may have, relative to the layer's largest output.",
+                help="Largest error that an algorithm may have, relative to its layer's largest output.",
             ),
         ]
     ):  # fmt: skip

@@ -6,8 +6,9 @@ is built at the first run with new input shapes, and inputs that must be constan
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -58,7 +59,10 @@ class GraphRep(BackendRep):  # type: ignore[misc]
 class GraphBackend(Backend):  # type: ignore[misc]
     """Runs ONNX models by an engine, which a subclass names: it takes a graph and returns a function."""
 
-    engine: ClassVar[Callable[[Graph], Runner]]
+    @staticmethod
+    @abstractmethod
+    def engine(graph: Graph) -> Runner:
+        """A function that runs the graph on inputs by name."""
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> GraphRep:
