@@ -144,3 +144,16 @@ def test_light_network_compiles_and_agrees(path: Path) -> None:
 
 def test_there_are_nine_light_networks() -> None:
     assert len(LIGHT_NETWORKS) == 9
+
+
+def test_backend_runs_single_nodes_on_the_cpu_only() -> None:
+    x = np.float32([-1, 2])
+    (found,) = convc.backend.run_node(onnx.helper.make_node("Relu", ["x"], ["y"]), [x])
+    np.testing.assert_array_equal(found, [0, 2])
+    assert convc.backend.supports_device("CPU")
+    assert not convc.backend.supports_device("CUDA")
+
+
+def test_backend_refuses_the_wrong_number_of_inputs() -> None:
+    with pytest.raises(ConvcError, match="1 arrays are given for the inputs x, y"):
+        ReferenceBackend.run_model(node_tests()["test_add"].model, [np.zeros((3, 4, 5), np.float32)])
