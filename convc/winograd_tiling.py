@@ -125,7 +125,7 @@ def _transform(s: ConvShape, m: int, target: Target, *, inverse: bool) -> float:
     """Instructions of one tile's transform for one vector of channels: arithmetic, loads, stores, spills."""
     extents = list(tile_sizes(s, m))
     area = math.prod(extents)
-    total = area + 2.0 * max(0, area - target.registers)
+    total = area + SPILL * max(0, area - target.registers)
     for axis, rows in enumerate(tile_outputs(s, m) if inverse else tuple(extents)):
         size, extents[axis] = extents[axis], rows
         total += math.prod(extents) // rows * transform_operations(size, rows)
@@ -163,7 +163,9 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
         again = 0.0 if weights < target.l3 / 2 else from_memory
         total = count * (forward + inverse) + 3 * count * target.launch_seconds
         total += _overlapped(multiply, from_memory) + (count - 1) * _overlapped(multiply, again)
-        exchange = count * 2 * _outside(held / threads, target)
+        exchange = count * _exchange(held / threads, target)
+        if threads > 1:  # what one thread has written is read by others
+            exchange += SEEN * count * 2 * held / threads / target.l3_bandwidth
     else:
         rounds = -(-count // threads)
         later = weights / _bandwidth(weights + held, target)
@@ -171,22 +173,24 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
         # every thread reads all weights, at times of its own
         total += _overlapped(multiply, (1.3 if threads > 1 else 1.0) * from_memory)
         total += (rounds - 1) * max(multiply, later)
-        exchange = rounds * 2 * _outside(held, target)
+        exchange = rounds * _exchange(held, target)
     moved = 4 * target.lanes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.output))
     if moved > target.l3 / 2:
         # transforms that spill wait for memory more often
         total += moved / target.memory_bandwidth * (1.0 if frequencies < 1.5 * target.registers else 2.5)
-    return total + EXCHANGED * exchange
+    return total + exchange
 
 
 PRODUCT = 1.01
+SPILL = 5.0
+"""Instructions for each value of a tile that has no register."""
 LATENCY = 5
 """Independent sums that keep the multiply-add units busy."""
 TRANSFORM = 0.9
 SEEN = 0.25
 """Part of the shorter of two overlapping activities that is seen nevertheless."""
-EXCHANGED = 0.5
-"""Part of the traffic of V and M between stages that is seen."""
+EXCHANGED = 1.4
+"""Part of the traffic of V and M between stages that is seen where they exceed L2 twice and more."""
 
 
 def _overlapped(work: float, traffic: float) -> float:
@@ -208,9 +212,13 @@ def _bandwidth(size: float, target: Target) -> float:
     return target.memory_bandwidth / target.threads
 
 
-def _outside(size: float, target: Target) -> float:
-    """Seconds in which a thread writes or reads `size` bytes that do not fit L2; what fits costs nothing."""
-    return 0.0 if size <= target.l2 * 0.75 else size / _bandwidth(size, target)
+def _exchange(size: float, target: Target) -> float:
+    """Seconds in which a thread writes and reads `size` bytes between stages, as far as they are seen.
+
+    What exceeds L2 a little is mostly hidden, what exceeds it by far is not.
+    """
+    seen = 0.0 if size <= 0.75 * target.l2 else SEEN if size <= 2 * target.l2 else EXCHANGED
+    return seen * 2 * size / _bandwidth(size, target)
 
 
 @lru_cache(maxsize=1024)
