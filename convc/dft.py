@@ -56,8 +56,8 @@ class Program:
     ) -> None:
         """Evaluate on anything that can be added and multiplied: expressions, vectors, arrays.
 
-        `keep` is called on every value that is used more than once (to bind it to a variable). Each output is stored as
-        soon as it is there; zeros are stored as None.
+        `keep` is called on every value that is used more than once (to bind it to a variable). Each output
+        is stored as soon as it is there; zeros are stored as None.
         """
         waiting: dict[int, list[int]] = {}
         for position, number in enumerate(self.outputs):

@@ -217,8 +217,8 @@ def convolve_tiles(t: Tiling, x: Array, u: Array, *, depthwise: bool) -> Array:
         else:
             values = dft.complex_backward(*_pair(t, 0)).apply(column)
             kept[j] = values.reshape(-1, 2, *product.shape[2:]).swapaxes(0, 1)
-    pixels: Array = dft.real_backward(*_pair(t, 1)).apply(kept.reshape(-1, *kept.shape[2:]))
-    return pixels.swapaxes(0, 1)
+    pixels: Array = dft.real_backward(*_pair(t, 1)).apply(kept.reshape(-1, *kept.shape[2:])).swapaxes(0, 1)
+    return pixels
 
 
 def _pair(t: Tiling, axis: int) -> tuple[int, int]:
