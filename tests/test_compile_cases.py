@@ -31,8 +31,8 @@ from convc.verify import compare
 EXACT = {"view", *(lowering.name for lowering in LOWERINGS if lowering.exact)}
 EPS = float(np.finfo(np.float32).eps)
 FAMILIES = {
-    "conv": CONV, "conv_transpose": CONV_TRANSPOSE, "pool": POOL, "norm_linear": NORM + LINEAR, "unary": UNARY,
-    "binary": BINARY, "reduce": REDUCE, "shape": SHAPE, "resize": RESIZE,
+    "conv": CONV, "conv_transpose": CONV_TRANSPOSE, "pool": POOL, "norm_linear": NORM + LINEAR,
+    "unary": UNARY, "binary": BINARY, "reduce": REDUCE, "shape": SHAPE, "resize": RESIZE,
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def errors(
     target: str = "host",
     algorithms: dict[str, str] | None = None,
 ) -> tuple[tuple[LayerPlan, ...], dict[str, float]]:
-    """Compile all graphs as one; the plan, errors of all lowerings included, and the largest error of each graph."""
+    """Compile all graphs as one; the plan with errors of all lowerings, the largest error of each graph."""
     whole, inputs = merge(graphs), feeds(arrays)
     options = Options(target, 2, algorithms=algorithms or {}, max_error=1.0, all_errors=True)
     compilation = plan(whole, options, Progress())
@@ -109,7 +109,7 @@ def _blockable(kind: TensorType | None) -> bool:
 
 
 def between_blocks(case: Case) -> Graph:
-    """The case between layers that work on channel blocks: its values come from 1x1 convolutions, a relu follows.
+    """The case between layers on channel blocks: its values come from 1x1 convolutions, a relu follows.
 
     The convolutions' weights are the identity, so values stay exactly those of the case.
     """
@@ -179,14 +179,10 @@ def _conv(dtype: str) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "int8", "int32"])
-def test_other_dtypes_compute_or_say_why_not(dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_other_dtypes_are_computed_too(dtype: str) -> None:
     """No lowering may crash or be silently wrong on a type that it was not made for."""
-    try:
-        graph = _conv(dtype)
-        module = convc.compile(graph, verify=False)
-    except convc.ConvcError as error:
-        assert dtype in str(error)
-        return
+    graph = _conv(dtype)
+    module = convc.compile(graph, verify=False)
     x = np.random.default_rng(0).integers(-3, 4, (1, 3, 6, 6)).astype(dtype)
     np.testing.assert_allclose(module(x), evaluate(graph, {"x": x})[0], rtol=2e-3)

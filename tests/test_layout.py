@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from convc.compiler import Compilation, Options, plan
 from convc.frontends.builder import Network
 from convc.ir.verify import verify

@@ -5,6 +5,10 @@ from __future__ import annotations
 import networks
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interpreter import simulate
+
 from convc.compiler import Options, plan
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network, Tensor
@@ -12,9 +16,6 @@ from convc.ir import Graph
 from convc.program import Run
 from convc.progress import Progress
 from convc.verify import compare, random_inputs
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from interpreter import simulate
 
 EPS = float(np.finfo(np.float32).eps)
 

@@ -6,6 +6,8 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -51,23 +53,22 @@ def command(
     written when it is too far off.
     """
     out = output or Path(f"{model.stem}.so")
-    if emit is None:
-        _check_writable(out)
-    from convc import compiler
-    from convc.report.emit import emit_text
-
-    options = compiler.Options(
-        target, threads, parse_shapes(input_shapes), parse_algorithms(algorithms), max_error
-    )
     start = time.perf_counter()
-    with Bar() as progress:
-        compilation = compiler.plan(model, options, progress)
-        if emit is not None:
-            click.echo(emit_text(compilation, emit))
-            return
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convc-") as folder:
-            module = compiler.build(compilation, Path(folder) / "module.so", progress, verify=not no_verify)
-            os.replace(Path(folder) / "module.so", out)
+    # Refuse at once, not after a minute of work, where the module could not be written.
+    with nullcontext(Path()) if emit else _scratch(out) as folder:
+        from convc import compiler
+        from convc.report.emit import emit_text
+
+        options = compiler.Options(
+            target, threads, parse_shapes(input_shapes), parse_algorithms(algorithms), max_error
+        )
+        with Bar() as progress:
+            compilation = compiler.plan(model, options, progress)
+            if emit is not None:
+                click.echo(emit_text(compilation, emit))
+                return
+            module = compiler.build(compilation, folder / "module.so", progress, verify=not no_verify)
+            os.replace(folder / "module.so", out)
     seconds = time.perf_counter() - start
     manifest = module.manifest
     error = manifest.verification.get("error")
@@ -93,16 +94,18 @@ def command(
     click.echo(f"{out}: {len(manifest.plan)} layers, {checked}, {seconds:.1f} s")
 
 
-def _check_writable(out: Path) -> None:
-    """Refuse at once, not after a minute of work, where the module could not be written."""
-    folder = out.parent
-    if not folder.is_dir():
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder beside the module to be. Raises OptionError where nothing can be written."""
+    if not out.parent.is_dir():
         raise OptionError(
-            f"Cannot write '{out}': there is no folder '{folder}'.", hint="Make it, or give another -o."
+            f"Cannot write '{out}': there is no folder '{out.parent}'.", hint="Make it, or give another -o."
         )
     if out.is_dir():
         raise OptionError(f"Cannot write '{out}': it is a folder.", hint="Give a file with -o.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OptionError(
-            f"Cannot write '{out}': no permission to write into '{folder}'.", hint="Give another -o."
-        )
+    try:
+        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=".convc-")
+    except OSError as error:
+        raise OptionError(f"Cannot write '{out}': {error.strerror}.", hint="Give another -o.") from error
+    with folder as name:
+        yield Path(name)

@@ -68,3 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output has gone, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder taken away
+        if os.environ.get("CONVC_DEBUG"):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"convc: error: {place}{error.strerror or error}", err=True)
+        sys.exit(2)

@@ -1,4 +1,4 @@
-"""Runs a program in NumPy over its planned memory: layouts, views, borders and reuse without any generated code.
+"""Runs a program in NumPy over its planned memory: layouts, views, borders and reuse, but no generated code.
 
 Memory starts full of NaN and lanes beyond the channels are written as 1e9, so that reading what nobody wrote,
 what another step has overwritten, or what no consumer may depend on shows in the results.
@@ -142,7 +142,7 @@ def enlarged(shape: Shape, halo: Halo) -> Shape:
 
 
 def addresses(argument: Argument, kind: TensorType) -> Array:
-    """Byte offsets of a tensor's elements. A border moves the first one, which does not matter for overlap."""
+    """Byte offsets of a tensor's elements; a border moves all alike, which does not matter for overlap."""
     shape, size = kind.physical, np.dtype(kind.dtype).itemsize
     offsets = np.full((1,) * len(shape), argument.location.offset)
     for axis, stride in enumerate(argument.strides or natural_strides(shape)):
