@@ -377,6 +377,6 @@ def test_one_symbol_with_two_extents() -> None:
 
 def test_supported_list_names_real_operators() -> None:
     schemas = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
-    assert set(supported()) <= schemas
+    assert set(supported()) - schemas <= {"Swish"}  # which came with onnx 1.19
     assert len(supported()) > 100
     assert all(re.fullmatch(r"[A-Z]\w+", name) for name in supported())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import warnings
 
 import numpy as np
 import onnx
-import onnx.backend.test.loader
 import pytest
 from onnx import numpy_helper
+from onnx_suite import arrays_of, node_tests
 
 from convc.errors import ConvcError
 from convc.frontends.onnx import read
@@ -19,20 +18,14 @@ MODELS = 40
 """Damaged models in each test; a wider search is a matter of changing this number."""
 
 
-def small_models() -> list[tuple[onnx.ModelProto, list[np.ndarray]]]:
-    """Node tests of the ONNX suite whose operators convc has, with their inputs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tests = onnx.backend.test.loader.load_model_tests(kind="node")
-    known = set(supported())
-    return [
-        (test.model, [a for a in test.data_sets[0][0] if isinstance(a, np.ndarray)])
-        for test in tests
-        if all(n.op_type in known for n in test.model.graph.node) and test.model.ByteSize() < 100_000
-    ]
+KNOWN = set(supported())
+SOURCES = [
+    (test.model, arrays_of(test))
+    for test in node_tests().values()
+    if all(n.op_type in KNOWN for n in test.model.graph.node) and test.model.ByteSize() < 100_000
+]
+"""Node tests of the ONNX suite whose operators convc has, with their inputs."""
 
-
-SOURCES = small_models()
 INTEGERS = (0, -1, -5, 3, 7, 100, 1 << 40, -(1 << 63))
 
 
