@@ -20,8 +20,8 @@ Binary = Callable[[Any, Expr, Expr], Expr]
 __all__ = ["BINARY", "UNARY", "UNBOUNDED", "binary", "cast", "constant", "unary"]
 
 UNBOUNDED = frozenset({
-    "exp", "log", "sqrt", "reciprocal", "tan", "asin", "acos", "sinh", "cosh", "acosh", "atanh", "div", "pow", "mod",
-    "reduce_prod",
+    "exp", "log", "sqrt", "reciprocal", "tan", "asin", "acos", "sinh", "cosh", "acosh", "atanh",
+    "div", "pow", "mod", "reduce_prod",
 })  # fmt: skip
 """Operators whose result may be infinite or NaN for finite operands of ordinary size."""
 

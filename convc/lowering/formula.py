@@ -1,8 +1,9 @@
 """What a formula of the generic lowering is given and what it returns.
 
-A formula turns the operands of one operator into functions, one for each output, from a physical index of that
-output to an expression. Most operators need no more. Those with reductions or tables add stages of their own
-with `te.compute`; `Generic` wraps the result of the function into the final block, epilogue included.
+A formula turns the operands of one operator into functions, one for each output, from a physical index of
+that output to an expression. Most operators need no more. Those with reductions or tables add stages of
+their own with `te.compute`; `Generic` wraps the result of the function into the final block, epilogue
+included.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def follow(w: Workload, target: Target) -> Layouts:
 
 
 def spatial(index: Index, layout: Layout) -> tuple[list[Expr], list[Expr], list[Expr]]:
-    """Split a physical index into (batch, channels or channel block), spatial coordinates and (lane,) if any."""
+    """Split a physical index: batch and channels (or their block), places, and the lane if there is one."""
     values = list(index)
     return (values[:2], values[2:], []) if layout.block == 1 else (values[:2], values[2:-1], values[-1:])
 

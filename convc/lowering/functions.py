@@ -1,10 +1,11 @@
 """Elementary functions as float32 expressions that vectorise.
 
 LLVM turns `exp` or `tanh` of a vector into one library call for each lane. The expressions here are made of
-additions, products, comparisons and bit shifts instead, so a kernel that uses them stays in vector registers.
-All follow one pattern: reduce the argument to a short interval, evaluate a polynomial there, scale back (W. J.
-Cody and W. Waite, Software Manual for the Elementary Functions, 1980, chapters 5, 6 and 13). The polynomials are
-Chebyshev interpolants, computed in float64 when this module is imported, so no table of magic numbers is needed.
+additions, products, comparisons and bit shifts instead, so a kernel that uses them stays in vector
+registers. All follow one pattern: reduce the argument to a short interval, evaluate a polynomial there,
+scale back (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980, chapters 5, 6 and
+13). The polynomials are Chebyshev interpolants, computed in float64 when this module is imported, so no
+table of magic numbers is needed.
 
 Errors against float64 are a few float32 ulp, infinities and NaN go where they should, and exp underflows
 gradually; `tests/test_generic_lowering.py` sweeps all of this. Other dtypes use TVM's scalar intrinsics.
@@ -109,7 +110,7 @@ def _clamp(x: Expr, low: float, high: float) -> Expr:
 
 
 def _reduced(x: Expr, body: Callable[[Expr, Expr], Expr]) -> Expr:
-    """`body(n, q)` with x = n ln 2 + r, |r| <= ln 2 / 2, n int32 and q = e^r - 1, which is to be used once."""
+    """`body(n, q)` where x = n ln 2 + r, |r| <= ln 2 / 2, and q = e^r - 1, which is to be used once."""
 
     def with_n(x: Expr, n: Expr) -> Expr:
         r = x - n * constant(LN2_HIGH, x) - n * constant(LN2_LOW, x)

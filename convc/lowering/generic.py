@@ -1,4 +1,4 @@
-"""The fallback: every operator by its definition, in loops that vectorise, on plain tensors or channel blocks.
+"""The fallback: every operator by its definition, in loops that vectorise, plain or in channel blocks.
 
 One formula each, in the `generic_*` modules. Convolutions and matrix products are here too, as plain loop
 nests, so that no supported operator lacks code; other lowerings compute those faster.
@@ -50,7 +50,9 @@ class Generic(Lowering):
 
     def layouts(self, w: Workload, target: Target) -> Layouts:
         if w.op == "relayout":
-            return Layouts(tuple(t and t.layout for t in w.inputs), tuple(t.layout for t in w.outputs))
+            return Layouts(
+                tuple(t.layout for t in w.inputs if t is not None), tuple(t.layout for t in w.outputs)
+            )
         return FORMULAS[w.op].layouts(w, target)
 
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
@@ -77,7 +79,7 @@ class Generic(Lowering):
         return Operand(placeholder(kind, f"x{index}"), kind)
 
     def _final(self, w: Workload, output: int, at: At, steps: dict[int, Any]) -> Any:
-        """The block that stores one output. Lanes beyond the channels are cleared where they could be inf or NaN."""
+        """The block that stores one output; lanes beyond the channels become 0 where they could be inf."""
         kind = w.outputs[output]
         ops = {w.op, *(step.op for step in w.epilogue)}
         masked = kind.layout.block > 1 and kind.shape[1] % kind.layout.block != 0 and bool(ops & UNBOUNDED)

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products by definition, on plain tensors: what is used where no faster way applies."""
+"""Convolutions and matrix products by definition, on plain tensors, for where no faster way applies."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _with_bias(call: Call, product: Any) -> At:
 
 @formula("conv_transpose")
 def _conv_transpose(call: Call) -> Sequence[At]:
-    """Output pixel o gathers the taps t with o + pad - t d divisible by the stride, from pixel (o + pad - t d) / s."""
+    """Output pixel o gathers tap t from pixel (o + pad - t d) / s wherever that is whole."""
     a, x, w = call.attrs, call.x, call.operand(1)
     sizes, kernel = x.kind.shape[2:], w.kind.shape[2:]
     group_in, group_out = x.kind.shape[1] // a.groups, w.kind.shape[1]
@@ -100,7 +100,7 @@ def _gemm(call: Call) -> Sequence[At]:
 
 @formula("matmul")
 def _matmul(call: Call) -> Sequence[At]:
-    """Sum over k of a[..., i, k] b[..., k, j]; batches broadcast and vectors lose their axis in the result."""
+    """Sum over k of a[..., i, k] b[..., k, j]; batches broadcast, vectors lose their axis."""
     a, b = call.x, call.operand(1)
     k = te.reduce_axis((0, a.kind.shape[-1]), "k")
 

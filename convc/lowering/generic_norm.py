@@ -18,7 +18,7 @@ Expr = Any
 
 
 def _statistics(call: Call, read: At, shape: Sequence[int], axes: Sequence[int]) -> tuple[At, At]:
-    """Mean and 1 / sqrt(variance + epsilon) over `axes`, in two passes, as functions of an index into `shape`."""
+    """Mean and 1 / sqrt(variance + epsilon) over `axes`, in two passes: functions of a full index."""
     lanes, dtype = call.target.lanes, call.out.dtype
     axes = [axis % len(shape) for axis in axes]
     inverse = tirx.const(1 / math.prod(shape[axis] for axis in axes), dtype)

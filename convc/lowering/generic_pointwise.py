@@ -26,7 +26,7 @@ def _unary(call: Call) -> Sequence[At]:
 
 
 def _broadcast(w: Workload, target: Target) -> Layouts:
-    """Blocked when an operand of the output's channels is, and no operand of lower rank varies over channels."""
+    """Blocked when an operand with all channels is, and none of lower rank varies over channels."""
     rank, own = w.outputs[0].rank, range(w.arity)
     if rank < 3:
         return plain(w, target)

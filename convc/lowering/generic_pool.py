@@ -1,9 +1,9 @@
 """Windows over the spatial axes: every tap written out, rows and columns beyond the border masked.
 
 An address beyond the border is moved to the nearest element inside, so that every load is legal; what was
-read there is then replaced by the neutral element. Where the window lies inside, which the schedule arranges
-for all but the outermost columns, both disappear when the expression is simplified. A maximum without dilation
-needs no mask: an element inside the window counts twice, which changes nothing.
+read there is then replaced by the neutral element. Where the window lies inside, which the schedule
+arranges for all but the outermost columns, both disappear when the expression is simplified. A maximum
+without dilation needs no mask: an element inside the window counts twice, which changes nothing.
 """
 
 from __future__ import annotations

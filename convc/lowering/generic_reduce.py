@@ -26,7 +26,7 @@ from convc.workload import Workload
 Expr = Any
 
 _VECTORS = 4
-"""Vector accumulators of a long contiguous reduction: an addition takes 3 to 4 cycles and one can start each."""
+"""Vector accumulators of a long contiguous reduction, since an addition takes 3 to 4 cycles."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,19 @@ def _fold_contiguous(read: At, shape: Sequence[int], kept: int, fold: Fold, lane
         vectors = te.compute((*outer, lanes), narrowed, name=f"{name}_vector")
         done += len(left) * lanes
     lane = loop(lanes, "lane")
-    stages = [te.compute(outer or (1,), lambda *i: fold.over(vectors(*i[:kept], lane), axis=[lane]), name=f"{name}_sum")]
+    stages = [
+        te.compute(
+            outer or (1,), lambda *i: fold.over(vectors(*i[:kept], lane), axis=[lane]), name=f"{name}_sum"
+        )
+    ]
     if done < length:
         rest = loop(length - done, "rest")
         stages.append(
-            te.compute(outer or (1,), lambda *i: fold.over(element(i[:kept], rest + done), axis=[rest]), name=f"{name}_rest")
+            te.compute(
+                outer or (1,),
+                lambda *i: fold.over(element(i[:kept], rest + done), axis=[rest]),
+                name=f"{name}_rest",
+            )
         )
     return lambda *i: reduce(fold.combine, [stage(*(i[:kept] or [0])) for stage in stages])
 

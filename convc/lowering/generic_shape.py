@@ -212,7 +212,7 @@ def _gather(call: Call) -> Sequence[At]:
 
 @formula("depth_to_space")
 def _depth_to_space(call: Call) -> Sequence[At]:
-    """Pixel (h b + i, w b + j) of channel c comes from channel (i b + j) C + c, or with CRD c b b + i b + j."""
+    """Pixel (h b + i, w b + j) of channel c is channel (i b + j) C + c, or with CRD c b b + i b + j."""
     b, channels = call.attrs.block, call.out.shape[1]
 
     def at(*index: Expr) -> Expr:

@@ -64,9 +64,9 @@ class DirectTranspose(Lowering):
         packed = np.zeros((blocks * lanes, steps * lanes, *taps), array.dtype)
         kernel = tuple(slice(axis.kernel) for axis in s.axes)
         for group in range(s.groups):
-            into = slice(group * s.group_out, (group + 1) * s.group_out)
-            source = array[group * s.group_in : (group + 1) * s.group_in]
-            packed[(into, slice(s.group_in), *kernel)] = np.moveaxis(source, 0, 1)
+            outputs = slice(group * s.group_out, (group + 1) * s.group_out)
+            where = (outputs, slice(s.group_in), *kernel)
+            packed[where] = np.moveaxis(array[group * s.group_in : (group + 1) * s.group_in], 0, 1)
         split = packed.reshape(blocks, lanes, steps, lanes, *taps)
         return np.ascontiguousarray(np.moveaxis(np.moveaxis(split, 1, -1), 2, -2))
 

@@ -1,4 +1,4 @@
-"""Loop nests for `generic`: every block on its own, the innermost axis in vectors, the outermost over threads.
+"""Loop nests for `generic`: each block on its own, the innermost axis in vectors, the outermost on threads.
 
 A block without a reduction, after joining the trailing axes that are contiguous in all its operands:
 
@@ -14,11 +14,11 @@ A reduction keeps a vector of sums in a register:
         sum[0:lanes] = 0
         for the reduced axes:  sum[0:lanes] += x[0:lanes]
 
-Loops are cut where the formula chooses: concatenation at its pieces, pooling and padding where windows meet the
-border, so that inside neither a choice nor a mask is left.
+Loops are cut where the formula chooses: concatenation at its pieces, pooling and padding where windows meet
+the border, so that inside neither a choice nor a mask is left.
 
-Threads are used where they save more than a launch costs. Time is estimated as the greater of bytes over the
-bandwidth of L3 and of operations over the vector units' rate.
+Threads are used where they save more than a launch costs. Time is estimated as the greater of bytes over
+the bandwidth of L3 and of operations over the vector units' rate.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Plan:
         return split
 
     def _fill(self, loops: Sequence[Loop], start: int, *, share: bool) -> None:
-        """Vectorise the contiguous loops from `start` on, join what is left of them, and share the outer loops."""
+        """Vectorise the contiguous loops from `start` on, join what is left, share the outer loops."""
         sch, joint = self.sch, list(loops[start:])
         first = self._vector_axis([extent(sch, loop) for loop in joint])
         inner = sch.fuse(*joint[first:]) if len(joint) - first > 1 else joint[-1]
@@ -152,7 +152,7 @@ class _Plan:
         return 0 if self.w.op == "reshape" and not self.w.epilogue else joint_suffix(self.found)
 
     def _vectors(self, loop: Loop) -> Loop | None:
-        """Vectorise a loop; elements that fill no vector are left to a scalar loop. Returns the loop of vectors."""
+        """Vectorise a loop, with a scalar loop for the rest. Returns the loop of vectors, if any."""
         sch, lanes = self.sch, self.target.lanes
         count = extent(sch, loop)
         whole = count // lanes * lanes

@@ -7,13 +7,13 @@
           unroll cols, blocks:  sums += x * w              a broadcast, a vector of weights
         y = epilogue(sums)
 
-Of `cols` neighbouring outputs every stride-th takes the same weights, so `stride * blocks` vectors of weights
-are live, and stride neighbours read the same input. Threads share the blocks where that divides evenly, so that
-weights stay in cache while all rows pass, else the rows.
+Of `cols` neighbouring outputs every stride-th takes the same weights, so `stride * blocks` vectors of
+weights are live, and stride neighbours read the same input. Threads share the blocks where that divides
+evenly, so that weights stay in cache while all rows pass, else the rows.
 
-A row's coordinate must not become the remainder of a loop joined with blocks. The weights' address then holds
-the block t % 20 // 10 and the tap (t % 10 + 1) % 2, and TVM 0.27, flattening it, makes the first of them
-(t + 1) % 20 // 10. Hence rows are joined as the outermost part or not at all.
+A row's coordinate must not become the remainder of a loop joined with blocks. The weights' address then
+holds the block t % 20 // 10 and the tap (t % 10 + 1) % 2, and TVM 0.27, flattening it, makes the first of
+them (t + 1) % 20 // 10. Hence rows are joined as the outermost part or not at all.
 """
 
 from __future__ import annotations
