@@ -150,7 +150,8 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
 
     # one group, on one thread
     multiply = PRODUCT * frequencies * kb * cb * target.lanes * g.tiles / rate
-    multiply *= max(1.0, LATENCY / (g.t_tile * g.k_tile))
+    latency, broadcast = ISSUE[target.isa]
+    multiply *= max(1.0, latency / (g.t_tile * g.k_tile)) + broadcast / g.k_tile
     forward = TRANSFORM * g.tiles * cb * _transform(s, m, target, inverse=False) / rate
     inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
     weights = frequencies * cb * target.lanes * kb * vector
@@ -184,8 +185,11 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
 PRODUCT = 1.01
 SPILL = 5.0
 """Instructions for each value of a tile that has no register."""
-LATENCY = 5
-"""Independent sums that keep the multiply-add units busy."""
+ISSUE = {"avx512": (5, 0.0), "avx2": (8, 0.15), "generic": (8, 0.7)}
+"""Independent sums that keep the multiply-add units busy; cost of a broadcast, in multiply-adds.
+
+AVX-512 broadcasts in the multiply-add itself; SSE takes a load and a shuffle. Measured on Zen 4.
+"""
 TRANSFORM = 0.9
 SEEN = 0.25
 """Part of the shorter of two overlapping activities that is seen nevertheless."""
