@@ -27,8 +27,9 @@ from convc.lowering.direct import (
     sum_error,
 )
 from convc.lowering.epilogue import placeholder
+from convc.product_tiling import gathers, im2col_seconds, narrow
 from convc.target import Target
-from convc.tiling import flatten, gathers, im2col_seconds, narrow, padded_columns, unflatten
+from convc.tiling import flatten, padded_columns, unflatten
 from convc.types import Array
 from convc.workload import PATCHES, PRODUCT, ConvShape, Halo, Workload
 
