@@ -50,7 +50,7 @@ def command(
                 "--measure and --algo decide how a model is compiled.",
                 hint="Give the MODEL.onnx, not the module.",
             )
-        layers: Sequence[LayerPlan] = manifests.read(path).plan
+        layers = _only(manifests.read(path).plan, layer)
     else:
         from convc import compiler
         from convc.report.measure import measured
@@ -64,21 +64,20 @@ def command(
             all_errors=True,
         )
         compilation = compiler.plan(path, options, Progress())
-        layers = compiler.layer_plans(compilation)
+        layers = _only(compiler.layer_plans(compilation), layer)
         if measure:
             layers = measured(compilation, layers)
-    if layer is not None:
-        layers = _only(layers, layer)
     if as_json:
         click.echo(json.dumps(to_json(layers)))
     else:
-        console = Console()
-        console.print(render(layers, detailed=layer is not None)) if console.is_terminal else Console(
-            width=180
-        ).print(render(layers, detailed=layer is not None))
+        width = None if Console().is_terminal else 180
+        Console(width=width).print(render(layers, detailed=layer is not None))
 
 
-def _only(layers: Sequence[LayerPlan], name: str) -> Sequence[LayerPlan]:
+def _only(layers: Sequence[LayerPlan], name: str | None) -> Sequence[LayerPlan]:
+    """The layer of that name, or all."""
+    if name is None:
+        return layers
     found = [entry for entry in layers if name == entry.name or name in entry.origin]
     if not found:
         close = difflib.get_close_matches(name, [entry.name for entry in layers], n=3, cutoff=0.3)

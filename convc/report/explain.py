@@ -22,36 +22,46 @@ def to_json(layers: Sequence[LayerPlan]) -> list[dict[str, Any]]:
 
 def render(layers: Sequence[LayerPlan], *, detailed: bool = False) -> Table:
     """A row for each layer that had a choice, or, `detailed`, one for each candidate."""
+    return _candidates(layers) if detailed else _decisions(layers)
+
+
+def _candidates(layers: Sequence[LayerPlan]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    if detailed:
-        for title in ("layer", "lowering", "predicted ms", "measured ms", "error", ""):
-            table.add_column(title, justify="right" if title.endswith("ms") or title == "error" else "left")
-        for layer in layers:
-            for c in layer.candidates:
-                remark = (
-                    "chosen"
-                    if c.lowering == layer.chosen
-                    else f"rejected: {c.rejected}"
-                    if c.rejected
-                    else ""
-                )
-                table.add_row(
-                    layer.name, c.lowering, _ms(c.predicted_ms), _ms(c.measured_ms), _error(c.error), remark
-                )
-        return table
-    for title in ("layer", "op", "chosen", "predicted ms", "error", "others (predicted ms, or why not)"):
-        table.add_column(
-            title, justify="right" if title in ("predicted ms", "error") else "left", overflow="fold"
-        )
+    for title in ("layer", "lowering", "predicted ms", "measured ms", "error", ""):
+        table.add_column(title, justify="right" if title.endswith("ms") or title == "error" else "left")
+    for layer in layers:
+        for c in layer.candidates:
+            rejected = f"rejected: {c.rejected}" if c.rejected else ""
+            remark = "chosen" if c.lowering == layer.chosen else rejected
+            table.add_row(
+                layer.name, c.lowering, _ms(c.predicted_ms), _ms(c.measured_ms), _error(c.error), remark
+            )
+    return table
+
+
+def _decisions(layers: Sequence[LayerPlan]) -> Table:
+    """The prices are measured ones where there are any; then the choice's stands beside its prediction."""
+    measured = any(c.measured_ms is not None for layer in layers for c in layer.candidates)
+    kind = "measured" if measured else "predicted"
+    numbers = ("predicted ms", *(("measured ms",) if measured else ()), "error")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("layer", "op", "chosen", *numbers, f"others ({kind} ms, or why not)"):
+        table.add_column(title, justify="right" if title in numbers else "left", overflow="fold")
     for layer in layers:
         own = next((c for c in layer.candidates if c.lowering == layer.chosen), Candidate(layer.chosen))
         others = ", ".join(
-            f"{c.lowering} {_ms(c.predicted_ms) if c.rejected is None else '(' + c.rejected + ')'}"
+            f"{c.lowering} {_price(c) if c.rejected is None else '(' + c.rejected + ')'}"
             for c in layer.candidates
             if c is not own and (c.rejected is None or c.predicted_ms is not None or len(layers) == 1)
         )
-        table.add_row(layer.name, layer.op, layer.chosen, _ms(own.predicted_ms), _error(own.error), others)
+        prices = (_ms(own.predicted_ms), *((_ms(own.measured_ms),) if measured else ()))
+        table.add_row(layer.name, layer.op, layer.chosen, *prices, _error(own.error), others)
     return table
+
+
+def _price(candidate: Candidate) -> str:
+    """Milliseconds, measured if they were."""
+    return _ms(candidate.predicted_ms if candidate.measured_ms is None else candidate.measured_ms)
 
 
 def _ms(value: float | None) -> str:
