@@ -36,7 +36,6 @@ from convc.target import Target
 from convc.types import Shape, TensorType
 from convc.workload import ConvShape, Workload
 
-
 VIEW = "view"
 
 
