@@ -136,9 +136,10 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
     """Predicted time of a convolution that is computed in groups `g`, on all threads.
 
     Transformed weights come from memory once for each inference, since a network's weights exceed its
-    caches; what `weights` cost beyond the product that hides them is `_overlapped`. PRODUCT, TRANSFORM and
-    SEEN are fits to 380 measurements of 21 layers under F(2, r), F(4, r) and F(6, r) on one Zen 4 core, of
-    which the model is within 9 % (root mean square), and to runs in which the weights were not in cache.
+    caches; what they cost beyond the product that hides them is `_overlapped`. PRODUCT and TRANSFORM are
+    fits to 380 measurements of 21 layers under F(2, r), F(4, r) and F(6, r) on one Zen 4 core with weights
+    in cache (8 % root mean square); SEEN, EXCHANGED and SPILL were set by runs with weights out of cache,
+    large groups and large tiles.
     """
     rate = target.flops / (2 * target.lanes)  # vector instructions a second and thread
     threads = target.threads

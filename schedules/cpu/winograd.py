@@ -152,7 +152,9 @@ def _group_loops(
     """Split the output's loops: those over groups, channel blocks, images of a group, tiles of a group."""
     n, k, *spatial, lane = sch.get_loops(OUTPUT)
     n_outer, n = sch.split(n, [None, config.images])
-    outer, tiles, inner = [n_outer], [], []
+    outer: list[Loop] = [n_outer]
+    tiles: list[Loop] = []
+    inner: list[Loop] = []
     group = (config.rows, config.cols)[-len(spatial) :]
     for loop, count, pixels in zip(spatial, group, tile_outputs(s, m), strict=True):
         parts = sch.split(loop, [None, count, pixels])
@@ -172,7 +174,7 @@ def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Lo
     """
     store = sch.cache_write(MULTIPLY, 0, "global")
     *loops, lane, co, ci = sch.get_loops(MULTIPLY)
-    frequencies, kb, *t = loops[-2 * rank - 2 : -rank - 2], *loops[-rank - 2 :]
+    frequencies, kb, t = loops[-2 * rank - 2 : -rank - 2], loops[-rank - 2], loops[-rank - 1 :]
     register = (config.t_images, *(config.t_rows, config.t_cols)[-rank:])
     outer, inner = zip(*(sch.split(a, [None, b]) for a, b in zip(t, register, strict=True)), strict=True)
     k_outer, k = sch.split(kb, [None, config.k_tile])
@@ -232,7 +234,7 @@ def _transform_loops(sch: Any, rank: int, stages: list[str]) -> list[Loop]:
     for name in stages[:-1]:
         sch.compute_at(name, position[-1], preserve_unit_loops=True)
         _straight_line(sch, name, rank)
-    return position[:-1]
+    return list(position[:-1])
 
 
 def _straight_line(sch: Any, name: str, rank: int) -> None:
