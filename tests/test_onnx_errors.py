@@ -341,6 +341,17 @@ def test_sparse_weights_are_refused() -> None:
     refuse(change(lambda m: m.graph.sparse_initializer.add()), UnsupportedError, "sparse")
 
 
+def test_functions_that_call_themselves() -> None:
+    call = helper.make_node("F", ["x"], ["y"], domain="my")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1)]
+    function = helper.make_function("my", "F", ["x"], ["y"], [call], opsets)
+    proto = model([call], {"x": (3,)}, functions=[function])
+    refuse(proto, ModelError, "Function 'F' of domain 'my' in 'network' calls itself")
+    call.input.append("x")
+    function = helper.make_function("my", "F", ["x"], ["y"], [node("Relu", "x", "y")], opsets)
+    refuse(model([call], {"x": (3,)}, functions=[function]), ModelError, "cannot be expanded")
+
+
 # ---- shapes
 
 

@@ -102,7 +102,7 @@ class Importer:
         self.notice = notice
         self.findings = Findings()
         self.opset = _opset(model)
-        self.proto = functions.inlined(model.proto)
+        self.proto = functions.inlined(model.proto, model.name)
         self.graph = Graph(self.proto.graph.name or "graph")
         self.values: dict[str, Value] = {}
         self.guessed: dict[str, Value] | None = None
