@@ -282,37 +282,44 @@ class _Builder:
         return out
 
     def finish(self, outputs: Iterable[Real]) -> Program:
-        """The program that computes `outputs` and nothing else, each operation just before its first use."""
+        """The program that computes `outputs` and nothing else.
+
+        Operations stay in the order in which the factorisation makes them, one shorter transform after the
+        other, so that few values are alive at a time; an input is read just before its first use.
+        """
         wanted = list(outputs)
+        needed: dict[int, Op] = {}
+        waiting = [output for output in wanted if output is not None]
+        while waiting:
+            number = waiting.pop()
+            if number not in needed:
+                needed[number] = self._with_sign(number)
+                waiting += _operands(needed[number])
         order: list[Op] = []
-        number: dict[int, int] = {}
+        place: dict[int, int] = {}
 
-        def visit(old: int) -> None:
-            if old in number:
-                return
-            op = self.ops[old]
-            if op.kind == "neg" and self.ops[op.a].kind in ("sub", "mul"):  # fold the sign into the operation
-                inner = self.ops[op.a]
-                op = (
-                    inner._replace(factor=-inner.factor)
-                    if inner.kind == "mul"
-                    else Op("sub", inner.b, inner.a)
-                )
-            for operand in _operands(op):
-                visit(operand)
-            number[old] = len(order)
-            order.append(_renumber(op, number))
+        def emit(number: int) -> None:
+            if number not in place:
+                op = needed[number]
+                operands = _operands(op)
+                for operand in operands:
+                    emit(operand)
+                place[number] = len(order)
+                moved = [place[operand] for operand in operands]
+                order.append(op._replace(**dict(zip("ab", moved, strict=False))))
 
-        for output in wanted:
-            if output is not None:
-                visit(output)
-        return Program(tuple(order), tuple(None if o is None else number[o] for o in wanted))
+        for number in sorted(needed, key=lambda n: (needed[n].kind == "input", n)):
+            emit(number)
+        return Program(tuple(order), tuple(None if o is None else place[o] for o in wanted))
 
-
-def _renumber(op: Op, number: dict[int, int]) -> Op:
-    if op.kind == "input":
+    def _with_sign(self, number: int) -> Op:
+        """The operation, with a leading minus taken into the difference or product that it negates."""
+        op = self.ops[number]
+        if op.kind == "neg" and self.ops[op.a].kind == "sub":
+            return Op("sub", self.ops[op.a].b, self.ops[op.a].a)
+        if op.kind == "neg" and self.ops[op.a].kind == "mul":
+            return self.ops[op.a]._replace(factor=-self.ops[op.a].factor)
         return op
-    return Op(op.kind, number[op.a], number.get(op.b, -1), op.factor)
 
 
 def _radix(n: int) -> int:

@@ -73,7 +73,21 @@ def apply(sch: Any, w: Workload, target: Target, config: FftConfig) -> None:
             inverse = sch.get_loops(sch.get_sblock(f"{INVERSE_TRANSFORM}_rows"))
             sch.parallel(sch.fuse(*inverse[1:3]))
         _multiply(sch, config, parallel=not grouped)
+    _spread_over_cache_sets(sch, target.lanes, dense=not s.depthwise)
     sch.vectorize(sch.get_loops(sch.get_sblock(OUTPUT))[-1])
+
+
+def _spread_over_cache_sets(sch: Any, lanes: int, *, dense: bool) -> None:
+    """Make every stride between frequencies (or columns, or rows) an odd number of vectors.
+
+    Transforms write with these strides; as powers of two they would hit the same few sets of a cache.
+    """
+    # f of (g, f, part, block, t, lane); column of (g, t, block, column, row, part, lane); row likewise
+    axes = {f"{INPUT_TRANSFORM}_rows": 3, f"{INPUT_TRANSFORM}_ends": 1, f"{INVERSE_TRANSFORM}_ends": 3}
+    if dense:
+        axes["product_local"] = 1
+    for name, axis in axes.items():
+        sch.storage_align(sch.get_sblock(name), 0, axis, 2 * lanes, lanes)
 
 
 def _fits(config: FftConfig, t: Tiling, target: Target) -> bool:
