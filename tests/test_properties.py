@@ -6,7 +6,6 @@ of rounding, and their properties hold exactly; Winograd and FFT may be off by w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,6 +157,7 @@ BOTH, OTHER = composed(W1, W2, (1, 1)), integers(3, (20, 20, 3, 3))
 MIXED = 2 * BOTH - 3 * OTHER
 KERNELS = {"first": W1, "second": W2, "both": BOTH, "other": OTHER, "mixed": MIXED, "strided": OTHER}
 EXACT = [lowering.name for lowering in LOWERINGS if "conv" in lowering.ops and lowering.exact]
+TRANSPOSED = [lowering.name for lowering in LOWERINGS if "conv_transpose" in lowering.ops and lowering.exact]
 
 
 @dataclass(frozen=True)
@@ -203,14 +203,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
                 net.output(net.conv(x, 20, 3, padding=1, weight=KERNELS[layer], bias=False, name=layer))
             if name in EXACT:
                 net.output(net.conv(x, 20, 3, stride=2, padding=1, weight=OTHER, bias=False, name="strided"))
-    y = net.input("adjoint.y", SHAPE)
-    net.output(net.conv_transpose(y, 20, 3, padding=1, weight=BOTH, bias=False, name="adjoint"))
-    half = net.input("adjoint.half", (1, 20, 7, 11))
-    strided = {"stride": 2, "padding": 1, "output_padding": (0, 1)}
-    net.output(net.conv_transpose(half, 20, 3, **strided, weight=OTHER, bias=False, name="half"))
-    insisted = {
-        f"{name}.{layer}": name for name in NAMES for layer in KERNELS if layer != "strided" or name in EXACT
-    }
+    for name in TRANSPOSED:
+        y, half = net.input(f"{name}.y", SHAPE), net.input(f"{name}.half_y", (1, 20, 7, 11))
+        with net.scope(name):
+            net.output(net.conv_transpose(y, 20, 3, padding=1, weight=BOTH, bias=False, name="back"))
+            strided = {"stride": 2, "padding": 1, "output_padding": (0, 1)}
+            net.output(net.conv_transpose(half, 20, 3, **strided, weight=OTHER, bias=False, name="half"))
+    layers = [(name, layer) for name in NAMES for layer in KERNELS if layer != "strided" or name in EXACT]
+    layers += [(name, layer) for name in TRANSPOSED for layer in ("back", "half")]
+    insisted = {f"{name}.{layer}": name for name, layer in layers}
     compilation = plan(net.graph, Options(threads=2, algorithms=insisted), Progress())
     path: Path = tmp_path_factory.mktemp("properties") / "properties.so"
     return Machine(compilation, build(compilation, path, Progress(), verify=False))
@@ -275,28 +276,33 @@ def test_composes(machine: Machine, name: str, seed: int) -> None:
     assert abs(second - both).max() > 1  # the edge does differ
 
 
+@pytest.mark.parametrize("transposed", TRANSPOSED)
 @pytest.mark.parametrize("name", NAMES)
 @few
 @given(seed=seeds)
-def test_transposed_convolution_is_the_adjoint(machine: Machine, name: str, seed: int) -> None:
+def test_transposed_convolution_is_the_adjoint(
+    machine: Machine, name: str, transposed: str, seed: int
+) -> None:
     x, y = integers(seed, SHAPE), integers(seed + 1, SHAPE)
     found = machine.run(x, y)
     image = found[f"{name}.both"]
     tolerance = machine.error(f"{name}.both", image) * float(abs(y).sum())
-    assert_close(np.vdot(image, y), np.vdot(x, found["adjoint"]), tolerance)
+    assert_close(np.vdot(image, y), np.vdot(x, found[f"{transposed}.back"]), tolerance)
 
 
+@pytest.mark.parametrize("transposed", TRANSPOSED)
 @pytest.mark.parametrize("name", EXACT)
-def test_strided_transposed_convolution_is_the_adjoint(machine: Machine, name: str) -> None:
+def test_strided_transposed_convolution_is_the_adjoint(machine: Machine, name: str, transposed: str) -> None:
     x, y = integers(5, SHAPE), integers(6, SHAPE)
     found = machine.run(x, y)
     image = found[f"{name}.strided"]
-    assert np.vdot(image, corner(y, image.shape)) == np.vdot(x, found["half"])
+    assert np.vdot(image, corner(y, image.shape)) == np.vdot(x, found[f"{transposed}.half"])
 
 
 def test_sums_are_exact_in_float32() -> None:
     """What the exact comparisons rest on: no sum of any layer reaches 2^24."""
     largest = LARGEST * 6  # of the inputs: three of one and three of another
     first = largest * abs(W1).sum(axis=(1, 2, 3)).max()
-    sums: Iterable[float] = (largest * abs(w).sum(axis=(1, 2, 3)).max() for w in KERNELS.values())
+    sums = [largest * abs(w).sum(axis=(1, 2, 3)).max() for w in KERNELS.values()]
+    sums += [LARGEST * abs(w).sum(axis=(0, 2, 3)).max() for w in (BOTH, OTHER)]  # transposed
     assert max(*sums, first * abs(W2).sum(axis=(1, 2, 3)).max()) < 2**24
