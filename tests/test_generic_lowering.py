@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from case import Case, f32
 from cases import CASES, cases
-from kernels import TARGETS, tvm
-from layer_cases import pool, window
+from kernels import TARGETS, draw, tvm
+from kernels import Job as KernelJob
+from kernels import build as build_jobs
+from layer_cases import conv, pool, window
 
 import convc.codegen.pipeline as pipeline
 from convc.ir import Attrs, Step, opdef
 from convc.ir.opdef import REGISTRY
 from convc.lowering import functions
+from convc.lowering.direct import Direct
 from convc.lowering.elementwise import UNBOUNDED
 from convc.lowering.generic import Generic
 from convc.ops.norm import BatchNormAttrs
@@ -25,7 +28,7 @@ from convc.ops.pool import MaxPoolAttrs
 from convc.ops.reduce import ReduceAttrs, SoftmaxAttrs
 from convc.ops.shape import ConcatAttrs
 from convc.ops.unary import ClipAttrs
-from convc.schedules.cpu import generic
+from convc.schedules.cpu import direct, generic
 from convc.target import Target
 from convc.types import PLAIN, Array, Layout
 from convc.workload import Workload
@@ -361,3 +364,14 @@ def test_lanes_beyond_the_channels_are_cleared_where_they_could_overflow():
     arguments = job.arguments()
     kernel(*arguments)
     assert (arguments[-1].numpy()[..., 3:] == 0).all()
+
+
+def test_lanes_beyond_the_channels_stay_finite_after_any_epilogue():
+    case = conv("log", (1, 16, 4, 4), (3, 16, 1, 1))
+    job = KernelJob.of(case, Direct(), direct, WIDE, (Step("abs"), Step("log")))
+    arrays = [np.abs(a) for a in draw(job.workload.inputs)]
+    arguments = job.arguments(arrays)
+    build_jobs([job])["k0"](*arguments)
+    raw = arguments[-1].numpy()
+    assert np.isfinite(raw).all()
+    assert (raw[..., 3:] == 0).all()

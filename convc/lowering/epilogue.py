@@ -7,7 +7,8 @@ from typing import Any
 
 from tvm import te
 
-from convc.lowering.elementwise import binary, unary
+from convc.lowering.elementwise import UNBOUNDED, binary, unary
+from convc.lowering.functions import constant, select
 from convc.types import Layout, TensorType
 from convc.workload import Halo, Workload
 
@@ -43,7 +44,9 @@ def read_broadcast(tensor: Tensor, kind: TensorType, out: TensorType, index: Seq
         position = [*index[:-1], 0 if one_channel else index[-1]]
         return tensor(*(0 if e == 1 else p for e, p in zip(kind.physical, position, strict=True)))
     logical = _logical(index, out.layout)
-    return tensor(*(0 if e == 1 else p for e, p in zip(kind.shape, logical[len(logical) - kind.rank :], strict=True)))
+    return tensor(
+        *(0 if e == 1 else p for e, p in zip(kind.shape, logical[len(logical) - kind.rank :], strict=True))
+    )
 
 
 def _logical(index: Sequence[Expr], layout: Layout) -> list[Expr]:
@@ -63,4 +66,16 @@ def finish(value: Expr, w: Workload, operands: dict[int, Tensor], index: Sequenc
         assert kind is not None
         other = read_broadcast(operands[step.operand], kind, w.outputs[0], index)
         value = binary(step.op, step.attrs, *((other, value) if step.swapped else (value, other)))
-    return value
+    return _cleared(value, w, index)
+
+
+def _cleared(value: Expr, w: Workload, index: Sequence[Expr]) -> Expr:
+    """`value`, or 0 in lanes beyond the channels, where the operator or a step may have made it inf or NaN.
+
+    Consumers multiply these lanes by weights of 0, which only finite values survive.
+    """
+    out = w.outputs[0]
+    full = out.layout.block == 1 or out.shape[1] % out.layout.block == 0
+    if full or not {w.op, *(step.op for step in w.epilogue)} & UNBOUNDED:
+        return value
+    return select(_logical(index, out.layout)[1] < out.shape[1], value, constant(0, value))

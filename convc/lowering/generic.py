@@ -24,10 +24,8 @@ from convc.lowering import generic_reduce as _reduce
 from convc.lowering import generic_resize as _resize
 from convc.lowering import generic_shape as _shape
 from convc.lowering.base import Layouts, Lowering
-from convc.lowering.elementwise import UNBOUNDED
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
-from convc.lowering.formula import FORMULAS, At, Call, Operand, logical
-from convc.lowering.functions import constant, select
+from convc.lowering.formula import FORMULAS, At, Call, Operand
 from convc.target import Target
 from convc.types import Array
 from convc.workload import OUTPUT, Workload
@@ -79,21 +77,10 @@ class Generic(Lowering):
         return Operand(placeholder(kind, f"x{index}"), kind)
 
     def _final(self, w: Workload, output: int, at: At, steps: dict[int, Any]) -> Any:
-        """The block that stores one output; lanes beyond the channels become 0 where they could be inf."""
-        kind = w.outputs[output]
-        ops = {w.op, *(step.op for step in w.epilogue)}
-        masked = kind.layout.block > 1 and kind.shape[1] % kind.layout.block != 0 and bool(ops & UNBOUNDED)
-
-        def store(*index: Any) -> Any:
-            value = at(*index)
-            if output == 0:
-                value = finish(value, w, steps, index)
-            if masked:
-                channel = logical(index, kind.layout)[1]
-                value = select(channel < kind.shape[1], value, constant(0, value))
-            return value
-
-        return te.compute(kind.physical, store, name=OUTPUT if output == 0 else f"{OUTPUT}_{output}")
+        """The block that stores one output; the epilogue belongs to the first."""
+        if output > 0:
+            return te.compute(w.outputs[output].physical, at, name=f"{OUTPUT}_{output}")
+        return te.compute(w.outputs[0].physical, lambda *i: finish(at(*i), w, steps, i), name=OUTPUT)
 
     def cost(self, w: Workload, target: Target) -> float:
         tensors = [t for t in (*w.inputs, *w.outputs) if t is not None]

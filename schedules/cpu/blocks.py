@@ -24,6 +24,14 @@ def blocks(sch: Schedule) -> list[Block]:
     return list(sch.get_child_blocks(sch.get_sblock("root")))
 
 
+def below(sch: Any, loop: Loop) -> list[Loop]:
+    """The loops inside a loop, down to its block."""
+    (block,) = sch.get_child_blocks(loop)
+    loops = sch.get_loops(block)
+    position = next(i for i, x in enumerate(loops) if sch.get(x).same_as(sch.get(loop)))
+    return list(loops[position + 1 :])
+
+
 @dataclass(frozen=True)
 class Access:
     """One load or store: the buffer's shape and, for each of its axes, the index expression."""

@@ -30,8 +30,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from convc.schedules.base import Config
-from convc.schedules.cpu.blocks import Nest, blocks, extent, joint_suffix, nest, strided
+from convc.schedules.cpu.blocks import Nest, below, blocks, extent, joint_suffix, nest, strided
+from convc.schedules.cpu.relayout import to_plain
 from convc.target import Target
+from convc.types import PLAIN
 from convc.workload import Workload
 
 Loop = Any
@@ -98,6 +100,9 @@ class _Plan:
             loops = self._repeated(loops)
             self._fill(loops, len(loops) - 1, share=True)
             return
+        if self.w.op == "relayout" and _is_to_plain(self.w):
+            to_plain(sch, block, self.target.lanes, self._share)
+            return
         axis, cuts = cut_points(self.w)
         if not cuts or len(loops) != len(self.w.outputs[0].physical):
             self._fill(loops, max(self._joint(), 0), share=True)
@@ -105,7 +110,7 @@ class _Plan:
         shared = self._share(loops[:axis])
         for piece in _pieces(sch, loops[axis], cuts):
             # A piece does not start at 0, so it can be neither joined nor split.
-            inner = _below(sch, piece)
+            inner = below(sch, piece)
             if not shared:
                 self._share([piece])
             if inner:
@@ -130,9 +135,7 @@ class _Plan:
         inner = sch.fuse(*joint[first:]) if len(joint) - first > 1 else joint[-1]
         vectors = self._vectors(inner)
         outer = [*loops[:start], *joint[:first]]
-        if first == len(joint) - 1 and vectors is not None and first:
-            outer = [*loops[:start], sch.fuse(*joint[:first], vectors)]
-        elif vectors is not None:
+        if vectors is not None:
             outer.append(vectors)
         if share:
             self._share(outer)
@@ -194,6 +197,11 @@ class _Plan:
         sch.decompose_reduction(block, reduced[0])
 
 
+def _is_to_plain(w: Workload) -> bool:
+    x, y = w.inputs[0], w.outputs[0]
+    return x is not None and x.layout.block > 1 and y.layout == PLAIN and y.shape[1] >= x.layout.block
+
+
 def cut_points(w: Workload) -> tuple[int, list[int]]:
     """The axis of the output on which the formula makes choices, and the coordinates where they change."""
     a: Any = w.attrs
@@ -221,14 +229,6 @@ def cut_points(w: Workload) -> tuple[int, list[int]]:
 def _inside(coordinates: Iterable[int], size: int) -> list[int]:
     """Those that lie inside an axis, in order and once each."""
     return sorted({c for c in coordinates if 0 < c < size})
-
-
-def _below(sch: Any, loop: Loop) -> list[Loop]:
-    """The loops inside a loop, down to its block."""
-    (block,) = sch.get_child_blocks(loop)
-    loops = sch.get_loops(block)
-    position = next(i for i, x in enumerate(loops) if sch.get(x).same_as(sch.get(loop)))
-    return list(loops[position + 1 :])
 
 
 def _pieces(sch: Any, loop: Loop, cuts: Sequence[int]) -> list[Loop]:
