@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from convc.target import Target
-from convc.tiling import EXPOSED, Tile, divisors, imbalance, tile_cycles
+from convc.tiling import Tile, divisors, imbalance, overlapped_seconds, tile_cycles
 from convc.workload import Workload
 
 
@@ -53,4 +53,4 @@ def gemm_seconds(g: GemmShape, target: Target) -> float:
     even = imbalance(columns * g.m // tile.cols, target.threads)
     arithmetic = 2 * g.m * g.k * columns * width * tile_cycles(tile, g.k) * even / target.peak
     traffic = 4 * g.k * columns * width / target.memory_bandwidth
-    return max(arithmetic, traffic) + EXPOSED * min(arithmetic, traffic) + target.launch_seconds
+    return overlapped_seconds(arithmetic, traffic, target)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from convc.target import Target
 from convc.tiling import (
-    EXPOSED,
     Channels,
     Tile,
     divisors,
     imbalance,
     memory_seconds,
+    overlapped_seconds,
     padded_columns,
     tile_cycles,
 )
@@ -114,7 +114,7 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: int, target: T
     values = s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
     weights = s.oc * (s.ic // s.groups) * math.prod(s.kernel)
     traffic = memory_seconds(4 * values, target) + 4 * weights / target.memory_bandwidth
-    return max(arithmetic, traffic) + EXPOSED * min(arithmetic, traffic) + target.launch_seconds
+    return overlapped_seconds(arithmetic, traffic, target)
 
 
 def direct_seconds(s: ConvShape, target: Target) -> float:

@@ -155,3 +155,9 @@ def memory_seconds(nbytes: float, target: Target) -> float:
 
 EXPOSED = 0.15
 """Part of the shorter of arithmetic and traffic that does not hide behind the other."""
+
+
+def overlapped_seconds(arithmetic: float, traffic: float, target: Target) -> float:
+    """Time of a kernel whose seconds of arithmetic and of traffic mostly overlap."""
+    launch = target.launch_seconds if target.threads > 1 else 0.0
+    return max(arithmetic, traffic) + EXPOSED * min(arithmetic, traffic) + launch

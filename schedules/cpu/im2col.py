@@ -13,7 +13,8 @@ and with them:
       for block, pixels
         the product of a tile, as above, from patches
 
-The register tile is that of `direct`, along the flattened pixels.
+The register tile is that of `direct`, along the flattened pixels. On Zen 4 a 1x1 layer is as fast as under
+`direct`, and up to 5 % faster on maps of 13 x 13; patches of a 3x3 layer cost 1 to 5 % of its time.
 """
 
 from __future__ import annotations
