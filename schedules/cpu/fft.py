@@ -17,8 +17,9 @@ rows sums, 4 rows multiply-adds for 2 vectors of weights and 2 rows broadcasts. 
 multiply-adds for one vector of weights and rows broadcasts, three times over: a quarter less arithmetic, half
 as much again to load and store. See `convc.fft_tiling.register_rows` for the registers.
 
-On one Zen 4 core, 64 to 64 channels: 11x11 at 56x56 takes 1.6 ms and 5x5 at 56x56 0.94 ms, of which the
-multiply-adds alone need 1.2 and 0.83 ms; direct convolution needs 29 and 6.1 ms at its peak.
+On one Zen 4 core, 64 to 64 channels: 11x11 at 56x56 takes 1.34 ms and 5x5 at 56x56 0.93 ms (tiles of 24 and
+12, three products), of which multiply-adds and transforms alone need 1.24 and 0.93 ms; direct convolution
+needs 29 and 6.1 ms at its peak. Four products take 1.64 and 1.07 ms.
 """
 
 from __future__ import annotations
