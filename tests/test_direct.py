@@ -13,10 +13,10 @@ from layer_cases import conv
 
 from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
-from convc.product_tiling import direct_tile
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import direct
-from convc.tiling import Channels, Tile, divisors, padded_columns
+from convc.tiling.product import direct_tile
+from convc.tiling.registers import Channels, Tile, divisors, padded_columns
 from convc.types import TensorType
 from convc.workload import ConvShape
 

@@ -12,8 +12,6 @@ from cases import cases
 from kernels import TARGETS, Job, build, draw, expected, run, target, workload
 from layer_cases import conv
 
-from convc import dft
-from convc.fft_tiling import SIZES, Tiling, as_pair, candidates, choose, seconds, spans
 from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
 from convc.lowering.fft import Fft, pack_weights, weights_shape
@@ -21,6 +19,8 @@ from convc.lowering.registry import LOWERINGS
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import fft
 from convc.target import Target
+from convc.tiling import dft
+from convc.tiling.fft import SIZES, Tiling, as_pair, candidates, choose, seconds, spans
 from convc.types import TensorType
 from convc.workload import ConvShape, Workload
 

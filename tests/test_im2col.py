@@ -12,10 +12,10 @@ from layer_cases import conv
 from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
 from convc.lowering.im2col import Im2col
-from convc.product_tiling import gathers
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import im2col
-from convc.tiling import flatten, unflatten
+from convc.tiling.product import gathers
+from convc.tiling.registers import flatten, unflatten
 from convc.workload import ConvShape, Workload
 
 MORE = [

@@ -41,7 +41,7 @@ ORDER = (
     ("ir",),
     ("ops",),
     ("workload", "evaluate", "runtime", "frontends"),
-    ("tiling", "winograd_tiling", "fft_tiling", "dft", "cook_toom"),  # what lowering and schedules share
+    ("tiling",),  # what lowering and schedules share
     ("passes", "lowering", "schedules"),
     ("select", "layout", "memory", "program", "views"),
     ("codegen",),

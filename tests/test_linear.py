@@ -9,12 +9,12 @@ from case import Case, f32
 from cases import cases
 from kernels import TARGETS, Job, assert_right, draw, run, target, workload
 
-from convc.gemm_tiling import GemmShape, gemm_width
 from convc.ir import Attrs, Step
 from convc.lowering.linear import Gemm
 from convc.ops.linear import GemmAttrs
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import gemm
+from convc.tiling.gemm import GemmShape, gemm_width
 
 
 def product(id: str, m: int, k: int, n: int, c: tuple[int, ...] | None = None, **attrs: object) -> Case:

@@ -10,9 +10,9 @@ from layer_cases import deconv
 
 from convc.ir import Attrs, Step
 from convc.lowering.transpose import DirectTranspose
-from convc.phases import Axis, Transposed, best_tile, tiles
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import transpose
+from convc.tiling.transpose import Axis, Transposed, best_tile, tiles
 
 RELU = Step("relu")
 DECONV = DirectTranspose()

@@ -16,8 +16,8 @@ from convc.lowering.direct import Direct
 from convc.lowering.winograd import Winograd, Winograd2, Winograd4, Winograd6
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import SCHEDULES
+from convc.tiling.winograd import Group, best_group, fits_registers, groups, tile_counts
 from convc.types import Array
-from convc.winograd_tiling import Group, best_group, fits_registers, groups, tile_counts
 from convc.workload import ConvShape
 
 RELU = Step("relu")

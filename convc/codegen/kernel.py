@@ -69,8 +69,8 @@ class Kernel:
 def _sources_digest() -> str:
     """Digest of convc's own sources and of TVM's version: a change makes cached kernels stale."""
     digest = hashlib.sha256(tvm.__version__.encode())
-    for package in ("convc", "convc.lowering", "convc.schedules", "convc.schedules.cpu", "convc.codegen"):
-        for file in sorted(resources.files(package).iterdir(), key=lambda f: f.name):
+    for room in ("", ".codegen", ".lowering", ".ops", ".schedules", ".schedules.cpu", ".tiling"):
+        for file in sorted(resources.files(f"convc{room}").iterdir(), key=lambda f: f.name):
             if file.name.endswith(".py"):
                 digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -19,9 +19,9 @@ from tvm import te, tirx
 
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
-from convc.product_tiling import by_channel, direct_seconds, narrow
 from convc.target import Target
-from convc.tiling import Channels, padded_columns
+from convc.tiling.product import by_channel, direct_seconds, narrow
+from convc.tiling.registers import Channels, padded_columns
 from convc.types import PLAIN, Array, Layout
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Halo, Workload
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from convc import dft
-from convc.fft_tiling import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, seconds, spans
 from convc.lowering import fft_kernel
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.target import Target
+from convc.tiling import dft
+from convc.tiling.fft import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, seconds, spans
 from convc.types import Array, TensorType
 from convc.workload import ConvShape, Halo, Workload
 

@@ -26,9 +26,9 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
-from convc import dft
-from convc.fft_tiling import Tiling, as_pair
 from convc.lowering.epilogue import finish
+from convc.tiling import dft
+from convc.tiling.fft import Tiling, as_pair
 from convc.types import TensorType
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
 

@@ -27,9 +27,9 @@ from convc.lowering.direct import (
     sum_error,
 )
 from convc.lowering.epilogue import placeholder
-from convc.product_tiling import gathers, im2col_seconds, narrow
 from convc.target import Target
-from convc.tiling import flatten, padded_columns, unflatten
+from convc.tiling.product import gathers, im2col_seconds, narrow
+from convc.tiling.registers import flatten, padded_columns, unflatten
 from convc.types import Array
 from convc.workload import PATCHES, PRODUCT, ConvShape, Halo, Workload
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from convc.gemm_tiling import GemmShape, gemm_seconds, gemm_width
 from convc.lowering.base import Layouts, Lowering
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.target import Target
-from convc.tiling import flatten, unflatten
+from convc.tiling.gemm import GemmShape, gemm_seconds, gemm_width
+from convc.tiling.registers import flatten, unflatten
 from convc.types import PLAIN, Array
 from convc.workload import OUTPUT, PRODUCT, Workload
 

@@ -18,8 +18,8 @@ from tvm import te
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.direct import close, pack_vector, refusal, sum_error
 from convc.lowering.epilogue import placeholder
-from convc.phases import Transposed, seconds
 from convc.target import Target
+from convc.tiling.transpose import Transposed, seconds
 from convc.types import Array
 from convc.workload import PRODUCT, Halo, Workload
 

@@ -27,8 +27,8 @@ from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line, to_float
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.target import Target
+from convc.tiling.winograd import OVERRUN, best_group, tile_counts, tile_outputs
 from convc.types import Array
-from convc.winograd_tiling import OVERRUN, best_group, tile_counts, tile_outputs
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Halo, Workload
 
 Tensor = Any
@@ -181,7 +181,7 @@ class Winograd(Lowering):
         return te.create_prim_func([x, u, *([bias] if biased else []), *operands.values(), out])
 
     def cost(self, w: Workload, target: Target) -> float:
-        """The time of the best group of tiles (`winograd_tiling.seconds`)."""
+        """The time of the best group of tiles (`tiling.winograd.seconds`)."""
         return best_group(ConvShape.of(w), self.m, target)[0]
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:

@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from convc.product_tiling import blocks_last, direct_tile, direct_tiles
 from convc.schedules.base import Config, NotApplicable
 from convc.target import Target
-from convc.tiling import Tile
+from convc.tiling.product import blocks_last, direct_tile, direct_tiles
+from convc.tiling.registers import Tile
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 
 

@@ -15,7 +15,7 @@
 With four products a weight's real and imaginary part each meet the real and imaginary part of every row: 2
 rows sums, 4 rows multiply-adds for 2 vectors of weights and 2 rows broadcasts. Three take rows sums, rows
 multiply-adds for one vector of weights and rows broadcasts, three times over: a quarter less arithmetic, half
-as much again to load and store. See `convc.fft_tiling.register_rows` for the registers.
+as much again to load and store. See `convc.tiling.fft.register_rows` for the registers.
 
 On one Zen 4 core, 64 to 64 channels: 11x11 at 56x56 takes 1.34 ms and 5x5 at 56x56 0.93 ms (tiles of 24 and
 12, three products), of which multiply-adds and transforms alone need 1.24 and 0.93 ms; direct convolution
@@ -28,9 +28,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from convc.fft_tiling import Tiling, choose
 from convc.schedules.base import Config, NotApplicable
 from convc.target import Target
+from convc.tiling.fft import Tiling, choose
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
-from convc.gemm_tiling import GemmShape, gemm_tile, gemm_width
 from convc.schedules.base import Config, NotApplicable
 from convc.target import Target
-from convc.tiling import Tile, divisors
+from convc.tiling.gemm import GemmShape, gemm_tile, gemm_width
+from convc.tiling.registers import Tile, divisors
 from convc.workload import OUTPUT, PRODUCT, Workload
 
 

@@ -25,11 +25,11 @@ from typing import Any
 
 from tvm.tirx import IndexMap
 
-from convc.product_tiling import blocks_last, gathers, im2col_run, im2col_shape, im2col_tile, im2col_tiles
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.direct import accumulate
 from convc.target import Target
-from convc.tiling import Tile, flatten
+from convc.tiling.product import blocks_last, gathers, im2col_run, im2col_shape, im2col_tile, im2col_tiles
+from convc.tiling.registers import Tile, flatten
 from convc.workload import OUTPUT, PATCHES, PRODUCT, ConvShape, Workload
 
 

@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from convc.phases import Transposed, best_tile, tiles
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.direct import accumulate
 from convc.target import Target
+from convc.tiling.transpose import Transposed, best_tile, tiles
 from convc.workload import OUTPUT, PRODUCT, Workload
 
 

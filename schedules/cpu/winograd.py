@@ -16,7 +16,7 @@ transformed back, finished and stored before the next group is begun:
 
 Registers: t_tile * k_tile sums, k_tile vectors of weights, and one for the broadcast unless it is an
 operand in memory (`fits_registers`): 28 x 1, 14 x 2, 7 x 3 or 6 x 4 of the 32 of AVX-512, 13 x 1, 6 x 2 or
-4 x 3 of the 16 of AVX2. V and M of a group take A * A * (C + K) * tiles * 4 bytes; `winograd_tiling.seconds`
+4 x 3 of the 16 of AVX2. V and M of a group take A * A * (C + K) * tiles * 4 bytes; `tiling.winograd.seconds`
 weighs their size against L2, the traffic of U (once for each group) and the balance between threads.
 
 A group may run over the edge of the map: tiles there repeat the last one, and only stores are conditional.
@@ -33,8 +33,8 @@ from tvm import tirx
 
 from convc.schedules.base import Config, NotApplicable
 from convc.target import Target
-from convc.tiling import flatten
-from convc.winograd_tiling import (
+from convc.tiling.registers import flatten
+from convc.tiling.winograd import (
     OVERRUN,
     Group,
     best_group,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from convc.target import Target
-from convc.tiling import divisors
+from convc.tiling.registers import divisors
 from convc.workload import ConvShape
 
 OVERRUN = 64

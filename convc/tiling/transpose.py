@@ -13,7 +13,7 @@ from typing import Any
 
 from convc.ops.conv import ConvTransposeAttrs
 from convc.target import Target
-from convc.tiling import Tile, divisors, imbalance, memory_seconds, tile_cycles
+from convc.tiling.registers import Tile, divisors, imbalance, memory_seconds, tile_cycles
 from convc.workload import Workload
 
 

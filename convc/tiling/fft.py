@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from convc import dft
 from convc.target import Target
+from convc.tiling import dft
 from convc.types import Array
 from convc.workload import ConvShape
 

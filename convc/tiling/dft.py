@@ -305,8 +305,10 @@ class _Builder:
                 for operand in operands:
                     emit(operand)
                 place[number] = len(order)
-                moved = [place[operand] for operand in operands]
-                order.append(op._replace(**dict(zip("ab", moved, strict=False))))
+                if operands:
+                    first, *second = (place[operand] for operand in operands)
+                    op = Op(op.kind, first, *second, factor=op.factor)
+                order.append(op)
 
         for number in sorted(needed, key=lambda n: (needed[n].kind == "input", n)):
             emit(number)

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from convc.target import Target
-from convc.tiling import (
+from convc.tiling.registers import (
     Channels,
     Tile,
     divisors,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from convc.target import Target
-from convc.tiling import Tile, divisors, imbalance, overlapped_seconds, tile_cycles
+from convc.tiling.registers import Tile, divisors, imbalance, overlapped_seconds, tile_cycles
 from convc.workload import Workload
 
 
