@@ -40,7 +40,12 @@ def branches() -> Graph:
     net = Network("branches", seed=3)
     x = net.input("image", (3, 24, 10, 11))
     pooled = net.max_pool(x, 3, stride=1, padding=1)
-    parts = [net.conv(x, 16, 1), net.conv(x, 32, 3, padding=1), net.conv(x, 16, 5, padding=2), net.conv(pooled, 19, 1)]
+    parts = [
+        net.conv(x, 16, 1),
+        net.conv(x, 32, 3, padding=1),
+        net.conv(x, 16, 5, padding=2),
+        net.conv(pooled, 19, 1),
+    ]
     x = net.relu(net.concat(parts, axis=1))
     a, b = net.split(x, [40, 43], axis=1)
     net.output(net.mul(net.sigmoid(a), 2.0), "left")
