@@ -306,8 +306,8 @@ class _Builder:
                     emit(operand)
                 place[number] = len(order)
                 if operands:
-                    first, *second = (place[operand] for operand in operands)
-                    op = Op(op.kind, first, *second, factor=op.factor)
+                    where = [place[operand] for operand in operands]
+                    op = Op(op.kind, where[0], where[1] if len(where) > 1 else -1, op.factor)
                 order.append(op)
 
         for number in sorted(needed, key=lambda n: (needed[n].kind == "input", n)):
