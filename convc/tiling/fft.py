@@ -145,22 +145,22 @@ def candidates(s: ConvShape, target: Target) -> Iterator[Tiling]:
 
 
 def register_rows(tiles: int, products: int, target: Target) -> list[int]:
-    """Heights of the product's register tile: the tallest, and those that cover `tiles` with least waste.
+    """Heights of the product's register tile that cover `tiles` with least waste, of few rows and of many.
 
     A row takes one sum for each part of a product: real and imaginary part of a complex product, or one of
     Gauss' three products at a time. Weights and the input element take the remaining registers; AVX-512
-    reads an input element that is used once as an operand in memory.
+    reads an input element that is used once as an operand in memory. 8 sums cover the latency of a
+    multiply-add. Few rows let the processor read far ahead, which weights out of cache need: with 14 to 18
+    multiply-adds for each vector of weights such kernels slowed down by half, with 8 to 10 hardly.
     """
     sums, weights = (1, 1) if products == 3 else (2, 2)
     spare = weights + (0 if products == 3 and target.isa == "avx512" else 1) + (target.isa == "generic")
-    tallest = min((target.registers - spare) // sums, tiles)
-    low = min(tallest, 8 // sums)  # fewer sums do not cover the latency of a multiply-add
-    return sorted(
-        {
-            min(range(a, b + 1), key=lambda r: (-(-tiles // r) * r, -r))
-            for a, b in ((low, tallest), ((low + tallest) // 2, tallest))
-        }
-    )
+    tallest = min((target.registers - spare) // sums, 10 if products == 3 else 8, tiles)
+    lowest = min(tallest, 8 // sums)
+    found = set()
+    for low, high in ((lowest, tallest), ((lowest + tallest) // 2, tallest)):
+        found.add(min(range(low, high + 1), key=lambda r: (-(-tiles // r) * r, -r)))
+    return sorted(found)
 
 
 @lru_cache(maxsize=4096)
@@ -183,7 +183,7 @@ STORE = 1
 TRAFFIC = 2
 """Times that each number in the transformed domain crosses a cache's border: written and read."""
 
-EXPOSED = 0.2
+EXPOSED = 0.35
 """Share of the shorter of computing and reading weights that the longer does not hide."""
 
 SPILLING = 8
@@ -193,7 +193,8 @@ SPILLING = 8
 def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     """Predicted time on all threads: transforms, product, and traffic of what outgrows the caches.
 
-    Within 25 % for 176 of 198 kernels measured on one Zen 4 core: 1 to 256 channels, 3 to 11 taps, tiles of 8
+    Weights count as read from memory, since those of a network together outgrow the caches.
+    Within 25 % for 180 of 198 kernels measured on one Zen 4 core: 1 to 256 channels, 3 to 11 taps, tiles of 8
     to 40 pixels.
     """
     rate = target.flops / (2 * target.lanes)  # vector instructions a second and core
@@ -212,13 +213,23 @@ def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     )
     tile = transforms + product + TRAFFIC * missed * group_bytes / t.group / beyond_l2
 
-    weight_bytes = vectors * s.ic * out_blocks
-    share = -(-t.groups // target.threads) if t.groups > 1 else 1 / target.threads  # groups of one thread
-    from_l3 = target.l3_bandwidth if 2 * weight_bytes < target.l3 else target.memory_bandwidth
-    weights = max(share * weight_bytes / from_l3, weight_bytes / target.memory_bandwidth)
-    computing = share * t.group * tile
     maps = 4 * s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
-    if 4 * maps > target.l3:
-        computing += maps / target.memory_bandwidth
-    launches = 1 if t.groups > 1 else 3
-    return max(computing, weights) + EXPOSED * min(computing, weights) + launches * target.launch_seconds
+    streamed = maps / target.memory_bandwidth if 4 * maps > target.l3 else 0.0
+    weight_bytes = vectors * s.ic * out_blocks
+    from_memory = weight_bytes / target.memory_bandwidth
+    if t.groups == 1:
+        computing = t.group * tile / target.threads + streamed
+        exchanged = group_bytes / target.threads * (1 - 1 / target.threads) / target.l3_bandwidth
+        return _overlapped(computing, from_memory) + exchanged + 3 * _launch(target)
+    rounds = -(-t.groups // target.threads)
+    again = weight_bytes / (target.l3_bandwidth if 2 * weight_bytes < target.l3 else target.memory_bandwidth)
+    computing = rounds * t.group * tile + streamed
+    return _overlapped(computing, from_memory + (rounds - 1) * again / 2) + _launch(target)
+
+
+def _overlapped(computing: float, reading: float) -> float:
+    return max(computing, reading) + EXPOSED * min(computing, reading)
+
+
+def _launch(target: Target) -> float:
+    return target.launch_seconds if target.threads > 1 else 0.0
