@@ -8,7 +8,7 @@ from typing import Any
 from tvm import te
 
 from convc.lowering.elementwise import UNBOUNDED, binary, unary
-from convc.lowering.functions import constant, select
+from convc.lowering.functions import constant, masked
 from convc.types import Layout, TensorType
 from convc.workload import Halo, Workload
 
@@ -78,4 +78,4 @@ def _cleared(value: Expr, w: Workload, index: Sequence[Expr]) -> Expr:
     full = out.layout.block == 1 or out.shape[1] % out.layout.block == 0
     if full or not {w.op, *(step.op for step in w.epilogue)} & UNBOUNDED:
         return value
-    return select(_logical(index, out.layout)[1] < out.shape[1], value, constant(0, value))
+    return masked(_logical(index, out.layout)[1] < out.shape[1], value, constant(0, value))

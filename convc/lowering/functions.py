@@ -55,6 +55,16 @@ def select(condition: Expr, yes: Expr, no: Expr) -> Expr:
     return tirx.Select(condition, yes, no)
 
 
+def masked(condition: Expr, value: Expr, otherwise: Expr) -> Expr:
+    """`value` where `condition` holds, of which the loads in `value` must not depend.
+
+    TVM simplifies the branches of a choice under its condition, and so drops the bounds of an address that
+    the condition implies, though a vector loads from both branches. Bound outside, the value keeps them.
+    """
+    variable = tirx.Var("t", dtype_of(value))
+    return tirx.Let(variable, value, select(condition, variable, otherwise))
+
+
 def lower_bound(x: Expr, bound: Expr) -> Expr:
     """max(x, bound) that hands NaN in x on."""
     return let(x, lambda t: select(t < bound, bound, t))

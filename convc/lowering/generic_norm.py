@@ -11,7 +11,7 @@ from tvm import te, tirx
 
 from convc.lowering import functions as f
 from convc.lowering.formula import At, Call, follow, formula, logical, unflatten
-from convc.lowering.functions import constant, let
+from convc.lowering.functions import constant, let, masked
 from convc.lowering.generic_reduce import SUM, fold_axes
 
 Expr = Any
@@ -94,30 +94,57 @@ def _layer_norm(call: Call) -> Sequence[At]:
 
 @formula("lrn", layouts=follow)
 def _lrn(call: Call) -> Sequence[At]:
-    """x / (bias + alpha / size * window sum of squares over channels) ** beta.
-
-    The window crosses lanes, so the squares are first laid out in plain channel order with a margin of zeros.
-    """
-    a, kind = call.attrs, call.x.kind
-    before, channels = (a.size - 1) // 2, kind.shape[1]
-    n, _, *places = kind.shape
-    width = call.out.physical[1] * call.out.layout.block + a.size - 1
-
-    def square(batch: Expr, *rest: Expr) -> Expr:
-        c = rest[-1] - before
-        value = call.x.at([batch, te.min(te.max(c, 0), channels - 1), *rest[:-1]])
-        inside = te.all(c >= 0, c < channels)
-        return tirx.Select(inside, let(value, lambda t: t * t), tirx.const(0, kind.dtype))
-
-    squares = te.compute((n, *places, width), square, name="squares")
+    """x / (bias + alpha / size * window sum of squares over channels) ** beta."""
+    a = call.attrs
+    before = (a.size - 1) // 2
+    square = _square_by_channel if call.out.layout.block == 1 else _square_by_lane
+    squared = square(call, before, a.size - 1 - before)
 
     def at(*index: Expr) -> Expr:
-        batch, c, *spot = logical(index, call.out.layout)
-        window = reduce(lambda s, t: s + t, (squares(batch, *spot, c + t) for t in range(a.size)))
+        n, c, *places = logical(index, call.out.layout)
+        window = reduce(lambda s, t: s + t, (squared(n, c + t - before, *places) for t in range(a.size)))
         base = constant(a.bias, window) + window * constant(a.alpha / a.size, window)
         return call.x(*index) * _negative_power(base, a.beta)
 
     return [at]
+
+
+def _square_by_channel(call: Call, before: int, after: int) -> At:
+    """The square at a channel, 0 beyond the first and last; vectors run over pixels."""
+    channels = call.out.shape[1]
+
+    def at(n: Expr, c: Expr, *places: Expr) -> Expr:
+        value = call.x(n, te.min(te.max(c, 0), channels - 1), *places)
+        inside = te.all(c >= 0, c < channels)
+        return masked(inside, value * value, constant(0, value))
+
+    return at
+
+
+def _square_by_lane(call: Call, before: int, after: int) -> At:
+    """The same from a copy with all channels of a pixel side by side, between blocks of zeros.
+
+    A window crosses lanes; in the copy it is `size` vectors, each one element further on.
+    """
+    block, channels = call.out.layout.block, call.out.shape[1]
+    n, blocks, *places, _ = call.out.physical
+    first, last = -(-before // block), -(-after // block)
+
+    def square(batch: Expr, *rest: Expr) -> Expr:
+        *spot, cb, lane = rest
+        source = te.min(te.max(cb - first, 0), blocks - 1)
+        value = call.x(batch, source, *spot, lane)
+        channel = (cb - first) * block + lane
+        inside = te.all(channel >= 0, channel < channels)
+        return masked(inside, value * value, constant(0, value))
+
+    squares = te.compute((n, *places, first + blocks + last, block), square, name="squares")
+
+    def at(batch: Expr, c: Expr, *spot: Expr) -> Expr:
+        moved = c + first * block
+        return squares(batch, *spot, te.floordiv(moved, block), te.floormod(moved, block))
+
+    return at
 
 
 def _negative_power(base: Expr, exponent: float) -> Expr:

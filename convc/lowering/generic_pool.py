@@ -16,7 +16,7 @@ from typing import Any
 from tvm import te, tirx
 
 from convc.lowering.formula import At, Call, follow, formula, spatial
-from convc.lowering.functions import absolute, constant, let
+from convc.lowering.functions import absolute, constant, let, masked
 
 Expr = Any
 Combine = Callable[[Expr, Expr], Expr]
@@ -26,7 +26,7 @@ _UNROLLED = 81
 
 
 def _combine(
-    call: Call, combine: Combine, reducer: Any, neutral: Expr, masked: bool, value: Callable[[Expr], Expr]
+    call: Call, combine: Combine, reducer: Any, neutral: Expr, mask: bool, value: Callable[[Expr], Expr]
 ) -> At:
     """`combine` over the window of each output, of `value(x)`."""
     layout, attrs = call.out.layout, call.attrs
@@ -54,9 +54,9 @@ def _combine(
                 if after >= size:
                     inside = te.min(inside, size - 1)
                 found = axis(position + 1, [*places, inside])
-                if not masked or inside is place:
+                if not mask or inside is place:
                     return found
-                return tirx.Select(te.all(place >= 0, place < size), found, neutral)
+                return masked(te.all(place >= 0, place < size), found, neutral)
 
             if taps is not None:
                 return tap(taps[position])

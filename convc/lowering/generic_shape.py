@@ -20,6 +20,7 @@ from convc.lowering.formula import (
     plain,
     unflatten,
 )
+from convc.lowering.functions import masked
 from convc.target import Target
 from convc.types import Layout
 from convc.workload import Workload
@@ -45,7 +46,7 @@ def _relayout(call: Call) -> Sequence[At]:
         if call.out.layout.block == 1 or channels % call.out.layout.block == 0:
             return call.x.at(place)
         value = call.x.at([place[0], te.min(place[1], channels - 1), *place[2:]])
-        return tirx.Select(place[1] < channels, value, tirx.const(0, call.out.dtype))
+        return masked(place[1] < channels, value, tirx.const(0, call.out.dtype))
 
     return [at]
 
@@ -177,7 +178,7 @@ def _pad(call: Call) -> Sequence[At]:
             places.append(place)
         value = call.x(*places)
         for condition in outside:
-            value = tirx.Select(condition, fill, value)
+            value = masked(tirx.Not(condition), value, fill)
         return value
 
     if math.prod(kind.shape) == 0:
