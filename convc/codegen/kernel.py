@@ -134,7 +134,7 @@ def _as_c_function(func: Any, symbol: str) -> Any:
         pointer = tirx.Var(f"{buffer.name}_p", PointerType(PrimType(str(buffer.dtype)), "global"))
         pointers.append(pointer)
         declarations.append(tirx.DeclBuffer(buffer, data=pointer))
-    body = tirx.SeqStmt([*declarations, func.body, tirx.Return(tirx.const(0, "int32"))])
+    body = tirx.SeqStmt([*declarations, func.body])
     exported = tirx.PrimFunc(pointers, body, ret_type=PrimType("int32"), attrs=func.attrs)
     return exported.with_attr("global_symbol", symbol).with_attr("calling_conv", 1)
 

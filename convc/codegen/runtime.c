@@ -220,7 +220,8 @@ static void *workspace_alloc(int device_type, int device_id, uint64_t bytes, int
   int best = -1, spare = -1;
   for (int i = 0; i < SCRATCH_SLOTS; i++) {
     if (scratch->slots[i].used) continue;
-    spare = i;
+    /* The smallest makes room for a larger one: the large ones are what is costly to map again. */
+    if (spare < 0 || scratch->slots[i].bytes < scratch->slots[spare].bytes) spare = i;
     if (scratch->slots[i].bytes >= bytes && (best < 0 || scratch->slots[i].bytes < scratch->slots[best].bytes)) best = i;
   }
   if (best < 0 && spare >= 0) {
