@@ -274,6 +274,7 @@ BEST = [
     conv("11x11", (1, 64, 56, 56), (64, 64, 11, 11), pads=5),
     conv("7x7", (1, 64, 112, 112), (64, 64, 7, 7), pads=3),
     conv("9x9-super-resolution", (1, 64, 128, 128), (32, 64, 9, 9), pads=4),
+    conv("depthwise-31x31", (1, 256, 28, 28), (256, 1, 31, 31), pads=15, groups=256),  # RepLKNet, CVPR 2022
 ]
 
 

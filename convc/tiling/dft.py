@@ -92,6 +92,16 @@ class Program:
                 uses[operand] += 1
         return tuple(uses)
 
+    @property
+    def loads(self) -> int:
+        """Inputs that are read."""
+        return sum(op.kind == "input" for op in self.ops)
+
+    @property
+    def stores(self) -> int:
+        """Outputs that are not zero."""
+        return sum(output is not None for output in self.outputs)
+
     @cached_property
     def arithmetic(self) -> int:
         """Arithmetic instructions, where a multiplication used once in a sum fuses with the addition."""

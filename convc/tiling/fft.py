@@ -164,18 +164,37 @@ def register_rows(tiles: int, products: int, target: Target) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def transform_work(tile: Pair, out: Pair) -> Pair:
-    """Vector instructions of arithmetic to transform a tile of one channel block, forward and back."""
+def transform_work(tile: Pair, out: Pair, target: Target) -> tuple[float, float]:
+    """Time to transform a tile of one channel block, forward and back, in multiply-adds."""
     (height, width), (kept, cropped) = tile, out
-    ends = min(width // 2 + 1, 2)
-    between = width // 2 + 1 - ends
-    forward = height * dft.real_forward(width).arithmetic
-    forward += ends * dft.real_forward(height).arithmetic + between * dft.complex_forward(height).arithmetic
-    backward = kept * dft.real_backward(width, cropped).arithmetic
-    backward += ends * dft.real_backward(height, kept).arithmetic
-    backward += between * dft.complex_backward(height, kept).arithmetic
-    return forward, backward
+    columns = width // 2 + 1
+    ends = min(columns, 2)
+    forward = height * _line_work(dft.real_forward(width), width, target)
+    forward += ends * _line_work(dft.real_forward(height), height, target)
+    forward += (columns - ends) * _line_work(dft.complex_forward(height), 2 * height, target)
+    backward = kept * _line_work(dft.real_backward(width, cropped), width, target)
+    backward += ends * _line_work(dft.real_backward(height, kept), height, target)
+    backward += (columns - ends) * _line_work(dft.complex_backward(height, kept), 2 * height, target)
+    between = 2 * columns  # vectors between the two passes, for each row
+    return forward + _misses(between * height, target), backward + _misses(between * kept, target)
 
+
+def _line_work(program: dft.Program, values: int, target: Target) -> float:
+    """Time of a program: arithmetic and loads two at a time, stores, spills of what has no register."""
+    loads, stores = program.loads, program.stores
+    return (program.arithmetic + loads) / 2 + stores + SPILL * max(0, values - target.registers)
+
+
+def _misses(vectors: int, target: Target) -> float:
+    """Time to write and read vectors, beyond those that fit the first cache."""
+    return MISS * max(0, vectors - target.l1 // (4 * target.lanes))
+
+
+SPILL = 1.5
+"""A store and a load."""
+
+MISS = 6
+"""A vector written to and read from the second cache."""
 
 STORE = 1
 """Time to store a vector of the product and load it again, in multiply-adds."""
@@ -194,13 +213,15 @@ def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     """Predicted time on all threads: transforms, product, and traffic of what outgrows the caches.
 
     Weights count as read from memory, since those of a network together outgrow the caches.
-    Within 25 % for 180 of 198 kernels measured on one Zen 4 core: 1 to 256 channels, 3 to 11 taps, tiles of 8
+    Within 25 % for 186 of 198 kernels measured on one Zen 4 core: 1 to 256 channels, 3 to 11 taps, tiles of 8
     to 40 pixels.
     """
     rate = target.flops / (2 * target.lanes)  # vector instructions a second and core
     in_blocks, out_blocks = (-(-c // target.lanes) for c in (s.ic, s.oc))
-    forward, backward = transform_work(t.tile, t.out)
+    forward, backward = transform_work(t.tile, t.out, target)
     transforms = (in_blocks * forward + out_blocks * backward) / rate
+    if t.products == 3:  # forward an addition and a store more, back a load and two additions
+        transforms += 1.5 * t.frequencies * (in_blocks + out_blocks) / rate
     if s.depthwise:
         turns = -(-t.tiles * in_blocks // target.threads)
         return turns * (transforms / in_blocks + 4 * t.frequencies / rate) + target.launch_seconds

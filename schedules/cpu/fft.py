@@ -18,8 +18,9 @@ multiply-adds for one vector of weights and rows broadcasts, three times over: a
 as much again to load and store. See `convc.tiling.fft.register_rows` for the registers.
 
 On one Zen 4 core, 64 to 64 channels: 11x11 at 56x56 takes 1.34 ms and 5x5 at 56x56 0.93 ms (tiles of 24 and
-12, three products), of which multiply-adds and transforms alone need 1.24 and 0.93 ms; direct convolution
-needs 29 and 6.1 ms at its peak. Four products take 1.64 and 1.07 ms.
+12, three products), of which arithmetic alone needs 1.24 and 0.93 ms; direct convolution needs 29 and 6.1 ms
+at its peak. Four products take 1.64 and 1.13 ms, but read a third less of weights: with those out of cache
+either may win.
 """
 
 from __future__ import annotations
