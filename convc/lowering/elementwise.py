@@ -59,8 +59,12 @@ def _unit(x: Expr) -> Expr:
 
 
 def _elu(alpha: float, x: Expr) -> Expr:
-    zero = constant(0, x)
-    return select(x < zero, constant(alpha, x) * f.expm1(upper_bound(x, zero)), x)
+    bounded = upper_bound(x, constant(0, x))
+    if dtype_of(x) == "float32":
+        negative = f.expm1_within(f.clamp(x, -18, 0))
+    else:
+        negative = f.expm1(upper_bound(x, constant(0, x)))
+    return select(x < constant(0, x), constant(alpha, x) * negative, x)
 
 
 def _celu(a: Any, x: Expr) -> Expr:
@@ -95,7 +99,7 @@ def _sign(a: Any, x: Expr) -> Expr:
 
 def _softplus(a: Any, x: Expr) -> Expr:
     """max(x, 0) + log1p(exp(-|x|)), which neither overflows nor cancels."""
-    return lower_bound(x, constant(0, x)) + f.log1p(f.exp(-f.absolute(x)))
+    return lower_bound(x, constant(0, x)) + f.log1p(f.exp_below_zero(f.minus_absolute(x)))
 
 
 def cast(x: Expr, dtype: str) -> Expr:

@@ -82,6 +82,13 @@ def absolute(x: Expr) -> Expr:
     return tirx.reinterpret("float32", tirx.reinterpret("int32", x) & tirx.const(0x7FFFFFFF, "int32"))
 
 
+def minus_absolute(x: Expr) -> Expr:
+    """-|x| by setting the sign bit."""
+    if dtype_of(x) != "float32":
+        return -tirx.abs(x)
+    return tirx.reinterpret("float32", tirx.reinterpret("int32", x) | tirx.const(-0x80000000, "int32"))
+
+
 def with_sign(magnitude: Expr, x: Expr) -> Expr:
     """`magnitude`, which is not negative, with the sign of x (float32)."""
     sign = tirx.reinterpret("int32", x) & tirx.const(-0x80000000, "int32")
@@ -113,10 +120,15 @@ def _power_of_two(n: Expr) -> Expr:
     return tirx.reinterpret("float32", tirx.shift_left(n + 127, tirx.const(23, "int32")))
 
 
-def _clamp(x: Expr, low: float, high: float) -> Expr:
-    """x brought into [low, high]; NaN passes."""
+def clamp(x: Expr, low: float, high: float) -> Expr:
+    """x brought into [low, high]; NaN passes. Written as two nested choices, each one instruction."""
     bottom, top = constant(low, x), constant(high, x)
-    return let(x, lambda t: select(t < bottom, bottom, select(t > top, top, t)))
+
+    def inside(t: Expr) -> Expr:
+        below = select(t > top, top, t)
+        return select(below < bottom, bottom, below)
+
+    return let(x, inside)
 
 
 def _reduced(x: Expr, body: Callable[[Expr, Expr], Expr]) -> Expr:
@@ -138,19 +150,32 @@ def exp(x: Expr, shift: int = 0) -> Expr:
         half = tirx.shift_right(n, tirx.const(1, "int32"))
         return (q + constant(1, q)) * _power_of_two(half) * _power_of_two(n - half + shift)
 
-    return _reduced(_clamp(x, -105, 90), scaled)
+    return _reduced(clamp(x, -105, 90), scaled)
+
+
+def exp_below_zero(x: Expr) -> Expr:
+    """e^x for x <= 0 with a single scale: results below the smallest normal number, 2^-126, become 0."""
+    if dtype_of(x) != "float32":
+        return tirx.exp(x)
+    # At -88 n is -127, whose exponent field is that of 0.
+    return _reduced(lower_bound(x, constant(-88, x)), lambda n, q: (q + constant(1, q)) * _power_of_two(n))
 
 
 def expm1(x: Expr) -> Expr:
-    """e^x - 1, exact near 0: 2^n q + (2^n - 1), both halved so that n = 128 does not overflow early."""
+    """e^x - 1, exact near 0."""
     if dtype_of(x) != "float32":
         return tirx.exp(x) - constant(1, x)
+    return expm1_within(clamp(x, -18, 89))
+
+
+def expm1_within(x: Expr) -> Expr:
+    """e^x - 1 for x from -18 to 89: 2^n q + (2^n - 1), both halved so that n = 128 does not overflow early."""
 
     def scaled(n: Expr, q: Expr) -> Expr:
         s = _power_of_two(n - 1)
         return (q * s + (s - constant(0.5, s))) * constant(2, s)
 
-    return _reduced(_clamp(x, -18, 89), scaled)
+    return _reduced(x, scaled)
 
 
 def log(x: Expr) -> Expr:
@@ -221,7 +246,9 @@ def sigmoid(x: Expr) -> Expr:
     one = constant(1, x)
 
     def of(x: Expr) -> Expr:
-        return let(exp(-absolute(x)), lambda e: select(x < constant(0, x), e, one) / (one + e))
+        return let(
+            exp_below_zero(minus_absolute(x)), lambda e: select(x < constant(0, x), e, one) / (one + e)
+        )
 
     return let(x, of)
 
@@ -233,7 +260,7 @@ def tanh(x: Expr) -> Expr:
 
     def signed(x: Expr) -> Expr:
         twice = upper_bound(absolute(x), constant(10, x)) * constant(2, x)
-        return with_sign(let(expm1(twice), lambda z: z / (z + constant(2, z))), x)
+        return with_sign(let(expm1_within(twice), lambda z: z / (z + constant(2, z))), x)
 
     return let(x, signed)
 
@@ -246,10 +273,10 @@ def erf(x: Expr) -> Expr:
     def signed(x: Expr) -> Expr:
         def of_magnitude(t: Expr) -> Expr:
             small = _horner(_ERF_SMALL, t * t) * t
-            large = constant(1, t) - exp(_horner(_ERF_LARGE, t) - t * t)
+            large = constant(1, t) - exp_below_zero(_horner(_ERF_LARGE, t) - t * t)
             return select(t < constant(1, t), small, large)
 
-        return with_sign(let(_clamp(absolute(x), 0, 4), of_magnitude), x)
+        return with_sign(let(clamp(absolute(x), 0, 4), of_magnitude), x)
 
     return let(x, signed)
 
@@ -262,7 +289,7 @@ def sinh(x: Expr) -> Expr:
 
     def signed(x: Expr) -> Expr:
         def of_magnitude(t: Expr) -> Expr:
-            small = let(expm1(upper_bound(t, constant(20, t))), lambda z: (z + z / (z + one)) * half)
+            small = let(expm1_within(upper_bound(t, constant(20, t))), lambda z: (z + z / (z + one)) * half)
             return select(t < constant(10, t), small, exp(t, shift=-1))
 
         return with_sign(let(absolute(x), of_magnitude), x)

@@ -263,7 +263,7 @@ def _log_sum_terms(call: Call, axes: Sequence[int], name: str = "") -> tuple[At,
         return anchored(*(0 if axis in axes else v for axis, v in enumerate(index)))
 
     def term(*index: Expr) -> Expr:
-        return f.exp(call.x(*index) - anchor(*index))
+        return f.exp_below_zero(call.x(*index) - anchor(*index))
 
     return anchor, fold_axes(term, kind.physical, axes, SUM, kind.dtype, lanes, "total")
 
@@ -296,7 +296,10 @@ def _softmax(call: Call) -> Sequence[At]:
         name="inverse",
     )
     return [
-        lambda *i: f.exp(call.x(*i) - anchor(*i)) * inverse(*(0 if a == axis else v for a, v in enumerate(i)))
+        lambda *i: (
+            f.exp_below_zero(call.x(*i) - anchor(*i))
+            * inverse(*(0 if a == axis else v for a, v in enumerate(i)))
+        )
     ]
 
 
