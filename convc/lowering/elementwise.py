@@ -59,7 +59,6 @@ def _unit(x: Expr) -> Expr:
 
 
 def _elu(alpha: float, x: Expr) -> Expr:
-    bounded = upper_bound(x, constant(0, x))
     if dtype_of(x) == "float32":
         negative = f.expm1_within(f.clamp(x, -18, 0))
     else:

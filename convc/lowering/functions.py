@@ -169,7 +169,7 @@ def expm1(x: Expr) -> Expr:
 
 
 def expm1_within(x: Expr) -> Expr:
-    """e^x - 1 for x from -18 to 89: 2^n q + (2^n - 1), both halved so that n = 128 does not overflow early."""
+    """e^x - 1 for x from -18 to 89: 2^n q + (2^n - 1), halved so that n = 128 does not overflow early."""
 
     def scaled(n: Expr, q: Expr) -> Expr:
         s = _power_of_two(n - 1)

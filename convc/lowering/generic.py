@@ -27,6 +27,7 @@ from convc.lowering.base import Layouts, Lowering
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.formula import FORMULAS, At, Call, Operand
 from convc.target import Target
+from convc.tiling import memory_seconds
 from convc.types import Array
 from convc.workload import OUTPUT, Workload
 
@@ -83,12 +84,10 @@ class Generic(Lowering):
         return te.compute(w.outputs[0].physical, lambda *i: finish(at(*i), w, steps, i), name=OUTPUT)
 
     def cost(self, w: Workload, target: Target) -> float:
-        tensors = [t for t in (*w.inputs, *w.outputs) if t is not None]
-        moved = sum(t.nbytes for t in tensors)
-        bandwidth = target.memory_bandwidth if moved > target.l3 else target.l3_bandwidth * target.threads
+        moved = sum(t.nbytes for t in (*w.inputs, *w.outputs) if t is not None)
         cost = opdef(w.op).cost(w.attrs, w.inputs[: w.arity], w.outputs)
         flops = 2 * cost.multiply_adds / (target.peak * _SCALAR_EFFICIENCY)
-        return moved / bandwidth + flops + target.launch_seconds
+        return memory_seconds(moved, target) + flops + target.launch_seconds
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         """Rounding of a sum of n terms grows as sqrt(n) (Higham, Accuracy and Stability, section 4.6)."""
