@@ -226,16 +226,19 @@ def test_halo_holds_every_tile():
             assert before + size + after == (t.count[axis] - 1) * t.out[axis] + t.tile[axis]
 
 
-def test_weights_are_packed_in_pieces_as_at_once():
-    s = shape((1, 600, 20, 20), (70, 600, 11, 11))
-    t = replace(next(iter(candidates(s, TARGETS[0]))), tile=(20, 20), out=(10, 10), products=3)
-    weights = np.random.default_rng(0).standard_normal((70, 600, 11, 11)).astype(np.float32)
-    packed = pack_weights(s, t, 16, weights)
-    assert packed.shape == weights_shape(s, t, 16)
-    few = pack_weights(replace(s, oc=16), t, 16, weights[32:48])
-    np.testing.assert_array_equal(packed[:, :, 2:3], few)
-    assert not packed[:, :, 4, :, 6:].any()
-    assert not packed[:, :, :, 600:].any()
+@pytest.mark.parametrize("products", [3, 4])
+def test_weights_are_packed_in_pieces_as_at_once(monkeypatch, products):
+    s = shape((1, 20, 20, 20), (70, 20, 5, 5))
+    t = Tiling((10, 8), (6, 4), (3, 4), 1, 6, 6, products)
+    weights = np.random.default_rng(0).standard_normal((70, 20, 5, 5)).astype(np.float32)
+    whole = pack_weights(s, t, 16, weights)
+    monkeypatch.setattr("convc.lowering.fft.PIECE", 17 * 20 * 80)  # 32 channels, two blocks, at a time
+    np.testing.assert_array_equal(pack_weights(s, t, 16, weights), whole)
+    assert whole.shape == weights_shape(s, t, 16)
+    channels = whole.transpose(0, 1, 3, 2, 4) if products == 3 else whole.transpose(0, 3, 2, 1, 4)
+    assert channels[:, :, :20].any(axis=(0, 1, 2, 4)).all()
+    assert not channels[:, :, 20:].any()
+    assert not channels[..., 4, 6:].any()
 
 
 def test_refusals_say_why():

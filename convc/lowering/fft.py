@@ -25,12 +25,17 @@ from convc.tiling.fft import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, secon
 from convc.types import Array, TensorType
 from convc.workload import ConvShape, Halo, Workload
 
+PIECE = 1 << 24
+"""Elements of padded weights that are transformed at a time: bounds the memory of spectra in complex128."""
+
 SAMPLES = 8
 """Output channels (and pixels of channels' tiles: a fourth of it) on which the error is estimated."""
 
 
 class Fft(Lowering):
     """Tiled FFT convolution, dense or depthwise, of stride 1, over one or two axes.
+
+    An infinity or NaN in the input spreads over the whole tile, further than its kernel reaches.
 
     Weights are stored as `weights_shape` says, bias as (oc blocks, lanes).
     """
@@ -170,7 +175,7 @@ def weights_shape(s: ConvShape, t: Tiling, lanes: int) -> tuple[int, ...]:
 def pack_weights(s: ConvShape, t: Tiling, lanes: int, weights: Array) -> Array:
     """Transform in float64 and store as the kernel's product reads; see `weights_shape`."""
     packed = np.zeros(weights_shape(s, t, lanes), np.float32)
-    step = max(1, (1 << 24) // (weights.shape[1] * math.prod(t.tile)))  # bounds the memory of float64 spectra
+    step = max(1, PIECE // (weights.shape[1] * math.prod(t.tile)))
     step = -(-step // lanes) * lanes
     for start in range(0, s.oc, step):
         u = _vectors(transformed(s, t, weights[start : start + step].astype(np.float64)), lanes, axis=1)
