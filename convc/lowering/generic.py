@@ -27,7 +27,7 @@ from convc.lowering.base import Layouts, Lowering
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.formula import FORMULAS, At, Call, Operand
 from convc.target import Target
-from convc.tiling import memory_seconds
+from convc.tiling.registers import memory_seconds
 from convc.types import Array
 from convc.workload import OUTPUT, Workload
 
