@@ -28,7 +28,7 @@ from convc.lowering.direct import Direct
 from convc.lowering.elementwise import UNBOUNDED
 from convc.ops.norm import BatchNormAttrs
 from convc.ops.pool import MaxPoolAttrs
-from convc.ops.reduce import ReduceAttrs, SoftmaxAttrs
+from convc.ops.reduce import ArgAttrs, ReduceAttrs, SoftmaxAttrs
 from convc.ops.shape import ConcatAttrs
 from convc.ops.unary import ClipAttrs
 from convc.schedules.cpu import direct, generic
@@ -139,6 +139,14 @@ def test_equals_float64_for_any_number_of_channels(channels):
     jobs = jobs_of(rows, WIDE)
     assert len(jobs) == 2 * len(rows)
     check(jobs)
+
+
+@pytest.mark.parametrize("op", ["reduce_sum", "reduce_max", "softmax", "argmax"])
+def test_contiguous_reductions_of_any_length(op):
+    """Below, at and above one vector, four vectors, and with a rest of vectors and of elements."""
+    attrs = {"softmax": SoftmaxAttrs(1), "argmax": ArgAttrs(1)}.get(op, ReduceAttrs((1,)))
+    lengths = (1, 15, 16, 31, 32, 33, 127, 128, 129, 150, 191, 192, 200, 1000)
+    check(jobs_of([Case(f"{op}-{n}", op, attrs, (f32(3, n),)) for n in lengths], WIDE))
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
