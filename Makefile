@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits_demo.py
 
+# Not `python -m pytest`, which would put this folder first and hide the installed package.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/pytest --numprocesses 2
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
