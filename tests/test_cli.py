@@ -43,6 +43,7 @@ def module(model: Path) -> Path:
     out = model.with_suffix(".so")
     command = [
         sys.executable,
+        "-I",
         "-c",
         "from convc.cli import main; main()",
         "compile",
@@ -246,5 +247,5 @@ def test_running_a_module_imports_no_compiler(module: Path, tmp_path: Path) -> N
         f"main(['run', {str(module)!r}, '--input', 'image={tmp_path / 'x.npy'}'])\n"
     )
     code += "print(sorted({'tvm', 'onnx', 'networkx'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")

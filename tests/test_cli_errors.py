@@ -21,7 +21,7 @@ from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx
 from convc.runtime import manifest as manifests
 
-CONVC = (sys.executable, "-c", "from convc.cli import main; main()")
+CONVC = (sys.executable, "-I", "-c", "from convc.cli import main; main()")
 
 
 @pytest.fixture(scope="module")

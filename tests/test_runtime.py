@@ -160,7 +160,7 @@ def test_running_imports_no_compiler(saved: Path) -> None:
         "print(json.dumps([sorted({n.split('.')[0] for n in sys.modules} & "
         "{'tvm', 'tvm_ffi', 'torch', 'onnx', 'networkx', 'rich', 'click'}), 'libtvm' in maps]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], False]
 
 
