@@ -17,6 +17,7 @@ from convc import memory
 from convc.codegen.cache import ObjectCache
 from convc.codegen.link import (
     build_objects,
+    configuration,
     distinct_kernels,
     runtime_object,
     write_module,
@@ -224,6 +225,7 @@ def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
             chosen=choice.lowering.name if node in computed else VIEW,
             candidates=choice.candidates if node in computed else (),
             origin=node.origin,
+            config=asdict(configuration(choice, compilation.target)) if node in computed else {},
             flops=ConvShape.of(choice.workload).flops if node.op == "conv" else 0,
         )
         for node in compilation.graph.nodes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -160,13 +160,3 @@ def object_file(kernel: Kernel, lowering: Lowering, schedule: Any, cache: Object
         build(kernel, lowering, schedule).write_to_file(str(path), "o")
 
     return cache.get(f"{symbol}.o", write)
-
-
-def describe(kernel: Kernel) -> dict[str, Any]:
-    """What a manifest records of a kernel."""
-    return {
-        "lowering": kernel.lowering,
-        "schedule": kernel.schedule,
-        "config": asdict(kernel.config),
-        "symbol": kernel.symbol,
-    }

@@ -22,7 +22,9 @@ from convc.errors import CompileError
 from convc.lowering.base import Lowering
 from convc.program import Argument, Clear, Program, Run
 from convc.runtime.manifest import PAGE, Weights
+from convc.schedules.base import Config
 from convc.schedules.cpu import SCHEDULES
+from convc.select import Choice
 from convc.target import Target
 
 FLAGS = ("-fPIC", "-pthread", "-fvisibility=hidden")
@@ -42,11 +44,17 @@ class BoundKernel:
         return str(module.inspect_source({"llvm": "ll", "asm": "asm"}[form]))
 
 
+def configuration(choice: Choice, target: Target) -> Config:
+    """How the kernel of a choice is scheduled when nothing was measured."""
+    config: Config = SCHEDULES[choice.lowering.schedule].default(choice.workload, target)
+    return config
+
+
 def bind(run: Run, target: Target) -> BoundKernel:
     """The kernel that a step calls, with the schedule's untuned configuration."""
     choice = run.choice
     schedule = SCHEDULES[choice.lowering.schedule]
-    config = schedule.default(choice.workload, target)
+    config = configuration(choice, target)
     views = tuple(View(a.strides, a.alignment) for a in run.arguments)
     kernel = Kernel(choice.lowering.name, choice.lowering.schedule, choice.workload, config, views, target)
     return BoundKernel(kernel, choice.lowering, schedule)
