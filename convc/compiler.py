@@ -97,8 +97,7 @@ def compile(
     options = Options(target, threads, input_shapes or {}, algorithms or {}, max_error)
     compilation = plan(model, options, progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    path = Path(scratch.name) / f"{compilation.graph.name or 'network'}.so".replace(os.sep, "_")
-    module = build(compilation, path, progress, verify=verify, cache=cache)
+    module = build(compilation, Path(scratch.name) / "network.so", progress, verify=verify, cache=cache)
     module.own(scratch)
     return module
 
