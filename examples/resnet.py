@@ -16,8 +16,10 @@ from convc.ir.graph import Graph
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def build(batch: int = 1, seed: int | None = 0, depth: int = 50, original: bool = False) -> Graph:
-    """Image (batch, 3, 224, 224) to logits of 1000 classes."""
+def build(
+    batch: int = 1, seed: int | None = 0, depth: int = 50, original: bool = False, size: int = 224
+) -> Graph:
+    """Image (batch, 3, size, size) to logits of 1000 classes."""
     net = Network(f"resnet{depth}", seed=seed)
 
     def conv(x: Tensor, channels: int, kernel: int, name: str, stride: int = 1, gain: float = 1.0) -> Tensor:
@@ -35,7 +37,7 @@ def build(batch: int = 1, seed: int | None = 0, depth: int = 50, original: bool 
         return conv(x, 4 * width, 1, "conv3", gain=0.3)
 
     block, expansion = (basic, 1) if depth < 50 else (bottleneck, 4)
-    x = net.input("image", (batch, 3, 224, 224))
+    x = net.input("image", (batch, 3, size, size))
     x = net.relu(conv(x, 64, 7, "conv1", stride=2))
     x = net.max_pool(x, 3, stride=2, padding=1, name="pool1")
     for stage, count in enumerate(BLOCKS[depth], 1):

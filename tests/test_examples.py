@@ -36,6 +36,13 @@ PARAMETERS = [
     ("resnet", {"depth": 101}, 44_549_160),
     ("resnet", {"depth": 152}, 60_192_808),
     ("unet", {}, 31_030_658),
+    ("squeezenet", {}, 1_235_496),
+    ("mobilenet_v2", {}, 3_504_872),
+    ("densenet", {"depth": 121}, 7_978_856),
+    ("densenet", {"depth": 169}, 14_149_480),
+    ("densenet", {"depth": 201}, 20_013_928),
+    # 27,161,264 less the auxiliary classifier's two normalised convolutions and linear layer
+    ("inception_v3", {}, 27_161_264 - (768 * 128 + 2 * 128 + 128 * 768 * 25 + 2 * 768 + 769 * 1000)),
 ]
 
 
@@ -59,6 +66,7 @@ FIELDS = [
     ("unet", {}, "bottom.conv2", 140, 16, (1, 1024, 28, 28)),
     ("unet", {}, "classes", 200, 1, (1, 2, 388, 388)),
     ("lenet5", {}, "s4", 16, 4, (1, 16, 5, 5)),
+    ("inception_v3", {}, "mixed_7c.output", 1311, 32, (1, 2048, 8, 8)),
 ]
 
 
@@ -70,7 +78,8 @@ def test_receptive_fields_are_the_published_ones(module, options, layer, size, s
 
 
 # The papers' own tables: VGG (15.5 G, known since), He et al. table 1 (1.8, 3.6, 3.8, 7.6 and 11.3 G), and
-# Szegedy et al. table 1 (about 1.5 G), all as multiply-adds to the digits that they give.
+# Szegedy et al. table 1 (about 1.5 G), all as multiply-adds to the digits that they give; Sandler et al.
+# table 4 (300 M); the others from torchvision's documentation.
 MULTIPLY_ADDS = [
     ("vgg16", {}, 15.5e9, 0.05e9),
     ("resnet", {"depth": 18}, 1.8e9, 0.05e9),
@@ -79,6 +88,11 @@ MULTIPLY_ADDS = [
     ("resnet", {"depth": 101, "original": True}, 7.6e9, 0.1e9),
     ("resnet", {"depth": 152, "original": True}, 11.3e9, 0.1e9),
     ("googlenet", {}, 1.5e9, 0.1e9),
+    ("mobilenet_v2", {}, 300e6, 5e6),
+    ("squeezenet", {}, 0.35e9, 0.005e9),
+    ("densenet", {"depth": 121}, 2.83e9, 0.005e9),
+    ("densenet", {"depth": 201}, 4.29e9, 0.005e9),
+    ("inception_v3", {}, 5.71e9, 0.005e9),
 ]
 
 
@@ -86,6 +100,14 @@ MULTIPLY_ADDS = [
 def test_multiply_adds_are_those_of_the_papers(module, options, expected, rounding):
     found = totals(list(rows_of(module, **options).values()))["multiply_adds"]
     assert found == pytest.approx(expected, abs=rounding)
+
+
+def test_alexnet_of_2014_is_torchvisions():
+    graph = importlib.import_module("alexnet").build_2014(seed=None)
+    verify(graph)
+    found = totals(summary(graph))
+    assert found["parameters"] == 61_100_840
+    assert found["multiply_adds"] == pytest.approx(0.71e9, abs=0.005e9)
 
 
 def test_lenet5_of_1998_has_the_papers_parameters():
@@ -124,6 +146,13 @@ def test_activations_of_a_deep_network_keep_their_size():
 def test_a_batch_and_a_padded_unet():
     unet = importlib.import_module("unet").build(batch=3, seed=None, size=64, padded=True)
     assert unet.outputs[0].type.shape == (3, 2, 64, 64)
+
+
+def test_sizes_and_widths():
+    resnet = importlib.import_module("resnet").build(seed=None, depth=18, size=96)
+    assert resnet.inputs[0].type.shape == (1, 3, 96, 96)
+    rows = rows_of("unet", size=64, padded=True, width=8)
+    assert rows["bottom.conv2"].output_shape == (1, 128, 4, 4)
 
 
 # ---- the digits demo
