@@ -17,6 +17,7 @@ import numpy as np
 
 from convc.target import Target
 from convc.tiling import dft
+from convc.tiling.registers import memory_seconds, overlapped_seconds
 from convc.types import Array
 from convc.workload import ConvShape
 
@@ -222,9 +223,11 @@ def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     transforms = (in_blocks * forward + out_blocks * backward) / rate
     if t.products == 3:  # forward an addition and a store more, back a load and two additions
         transforms += 1.5 * t.frequencies * (in_blocks + out_blocks) / rate
+    maps = 4 * s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
     if s.depthwise:
         turns = -(-t.tiles * in_blocks // target.threads)
-        return turns * (transforms / in_blocks + 4 * t.frequencies / rate) + target.launch_seconds
+        computing = turns * (transforms / in_blocks + 4 * t.frequencies / rate)
+        return overlapped_seconds(computing, memory_seconds(maps, target), target)
     product = t.frequencies * (t.products * s.ic + STORE * t.parts) * out_blocks / rate
     vectors = t.frequencies * t.parts * 4 * target.lanes  # bytes of one vector for each frequency
     group_bytes = t.group * vectors * (in_blocks + out_blocks)
@@ -234,7 +237,6 @@ def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     )
     tile = transforms + product + TRAFFIC * missed * group_bytes / t.group / beyond_l2
 
-    maps = 4 * s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
     streamed = maps / target.memory_bandwidth if 4 * maps > target.l3 else 0.0
     weight_bytes = vectors * s.ic * out_blocks
     from_memory = weight_bytes / target.memory_bandwidth
