@@ -126,8 +126,14 @@ class Placement:
         return self.regions
 
     def _collect_halos(self) -> None:
-        """A concatenation's buffer needs the borders that readers of its inputs want."""
+        """A buffer that is cut, or joined, needs the borders that readers of the parts want."""
         self._wanted = dict(self.halos)
+        for node in reversed(self.graph.nodes):
+            source = node.inputs[0] if node.inputs else None
+            if source is not None and slices_of_whole(node) and _axis(node) == 1 and _computed(source):
+                for piece in node.outputs:
+                    halo = self._wanted.get(source, ())
+                    self._wanted[source] = widest(halo, self._wanted.get(piece, ()))
         for node in self.graph.nodes:
             if concatenated(node) and _axis(node) == 1:
                 for value in node.inputs:
@@ -209,6 +215,11 @@ class Placement:
 
     def _own_shape(self, node: Node) -> Shape:
         return self._own(node.output).root.shape
+
+
+def _computed(value: Value) -> bool:
+    """Whether a kernel writes the tensor, so that its buffer is free to have a border."""
+    return value.producer is not None and not is_reinterpretation(value.producer)
 
 
 def _axis(node: Node) -> int:
