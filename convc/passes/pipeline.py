@@ -15,9 +15,11 @@ from convc.passes.base import Changes, Pass
 from convc.passes.fold_affine import FoldAffine
 from convc.passes.fold_constants import FoldConstants
 from convc.passes.fold_padding import FoldPadding
+from convc.passes.fully_connected import FullyConnected
 from convc.passes.fuse_epilogues import FuseEpilogues
 from convc.passes.lower_batch_norm import LowerBatchNorm
 from convc.passes.merge_common import MergeCommon
+from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.normalise_linear import NormaliseLinear
 from convc.passes.pool_first import PoolFirst
 from convc.passes.recognise_activations import RecogniseActivations
@@ -37,6 +39,9 @@ PIPELINE: tuple[Pass, ...] = (
     PoolFirst(),
     LowerBatchNorm(),
     FuseEpilogues(),
+    MergeSiblings(),  # siblings have their activations by now, which must be equal
+    FullyConnected(),
+    RemoveIdentities(),  # reshapes between fully connected layers
     RemoveDeadCode(),
     SeparateOutputs(),
 )
