@@ -47,6 +47,16 @@ def set_bias(graph: Graph, node: Node, scale: Array | None, shift: Array) -> Non
         graph.set_inputs(node, [*node.inputs[:2], new], 3)
 
 
+def fold_after(graph: Graph, layer: Node, scale: Array, shift: Array) -> None:
+    """Let a linear layer compute scale * layer(x) + shift, with arrays (K,) in float64."""
+    if (scale != 1).any():
+        w = graph.constant(layer.inputs[1])
+        assert w is not None
+        replace_constant(graph, layer, 1, scale_outputs(layer, w, scale))
+    if layer.op != "matmul":
+        set_bias(graph, layer, scale, shift)
+
+
 class AffineAfter(Rule[tuple[Affine, Node]]):
     """scale * (W x + b) + shift = (scale * W) x + (scale * b + shift), channel by output channel.
 
@@ -79,12 +89,7 @@ class AffineAfter(Rule[tuple[Affine, Node]]):
 
     def rewrite(self, graph: Graph, node: Node, match: tuple[Affine, Node]) -> str:
         affine, layer = match
-        if (affine.scale != 1).any():
-            w = graph.constant(layer.inputs[1])
-            assert w is not None
-            replace_constant(graph, layer, 1, scale_outputs(layer, w, affine.scale))
-        if layer.op != "matmul":
-            set_bias(graph, layer, affine.scale, affine.shift)
+        fold_after(graph, layer, affine.scale, affine.shift)
         graph.replace_uses(node.output, layer.output)
         absorb_origin(graph, layer, node)
         graph.remove(node)

@@ -17,6 +17,8 @@ from convc.passes.fold_constants import FoldConstants
 from convc.passes.fold_padding import FoldPadding
 from convc.passes.fully_connected import FullyConnected
 from convc.passes.fuse_epilogues import FuseEpilogues
+from convc.passes.hoist_activations import HoistActivations
+from convc.passes.hoist_affine import HoistAffine
 from convc.passes.lower_batch_norm import LowerBatchNorm
 from convc.passes.merge_common import MergeCommon
 from convc.passes.merge_siblings import MergeSiblings
@@ -36,8 +38,10 @@ PIPELINE: tuple[Pass, ...] = (
     NormaliseLinear(),
     FoldPadding(),
     FoldAffine(),  # after the padding: a map before a padded convolution is refused where it has a shift
+    HoistAffine(),
     PoolFirst(),
     LowerBatchNorm(),
+    HoistActivations(),
     FuseEpilogues(),
     MergeSiblings(),  # siblings have their activations by now, which must be equal
     FullyConnected(),

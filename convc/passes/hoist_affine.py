@@ -1,0 +1,154 @@
+"""Scale and shift moved up through relu, pooling and concatenation into the linear layers that come before.
+
+`fold_affine.py` folds a map into the layer right before it. Networks that normalise after the activation or
+after a concatenation have something in between that lets the map through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from convc.ir import Graph, Node, Value
+from convc.ops.pool import AveragePoolAttrs
+from convc.ops.reduce import ReduceAttrs
+from convc.ops.shape import ConcatAttrs
+from convc.passes.affine import affine_of
+from convc.passes.base import Rule, RulePass, absorb_origin
+from convc.passes.fold_affine import fold_after, obstacle
+from convc.types import Array
+
+LAYERS = ("conv", "conv_transpose", "gemm")
+HOMOGENEOUS = ("relu", "leaky_relu")
+THROUGH = (*HOMOGENEOUS, "max_pool", "average_pool", "reduce_mean", "concat")
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """scale * x + shift by channel, arrays (C,) in float64, applied to `value` by `reader`."""
+
+    value: Value
+    reader: Node
+    scale: Array
+    shift: Array
+
+
+Folds = list[tuple[Node, Map]]
+"""The layers that take a map in, each with its part of it."""
+
+
+class AffineThrough(Rule[Map]):
+    """With s >= 0 on every channel:
+
+        s relu(x) = relu(s x)                                also for leaky_relu, which is as homogeneous
+        s max_pool(x) + t = max_pool(s x + t)                its padding is never a maximum
+        s mean(x) + t = mean(s x + t)                        average_pool and reduce_mean, for any s
+        s concat(x, y) + t = concat(s x + t, s y + t)        for any s, each part with its channels' factors
+
+    The map moves as far up as linear layers, and only if it disappears into those on all ways. Through relu
+    s moves up alone: a shift is left where it stands. Where an average pool counts zeros of its padding, t
+    must be 0.
+    """
+
+    def match(self, graph: Graph, node: Node) -> Map | None:
+        affine = affine_of(graph, node)
+        maker = None if affine is None else affine.x.producer
+        if affine is None or maker is None or maker.op not in THROUGH:
+            return None
+        return Map(affine.x, node, affine.scale, affine.shift)
+
+    def check(self, graph: Graph, node: Node, match: Map) -> str:
+        if not (np.isfinite(match.scale).all() and np.isfinite(match.shift).all()):
+            return "its factors are not all finite"
+        folds = _folds(graph, match)
+        if isinstance(folds, str) and match.shift.any() and (match.scale != 1).any():
+            folds = _folds(graph, _without_shift(match))
+        return folds if isinstance(folds, str) else ""
+
+    def rewrite(self, graph: Graph, node: Node, match: Map) -> str:
+        folds, left = _folds(graph, match), False
+        if isinstance(folds, str):
+            folds, left = _folds(graph, _without_shift(match)), True
+        assert not isinstance(folds, str)
+        for layer, part in folds:
+            fold_after(graph, layer, part.scale, part.shift)
+            absorb_origin(graph, layer, node)
+        into = ", ".join(repr(layer.name) for layer, _ in folds)
+        if not left:
+            graph.replace_uses(node.output, match.value)
+            graph.remove(node)
+            return f"{node.op} folded into the weights of {into}"
+        kind = node.output.type
+        shape = (1, -1, *[1] * (kind.rank - 2))
+        shift = graph.add_constant(f"{node.name}.shift", match.shift.astype(kind.dtype).reshape(shape))
+        was = node.op
+        graph.become(node, "add", [match.value, shift])
+        return f"the scale of {was} folded into the weights of {into}; a sum is left"
+
+
+def _without_shift(found: Map) -> Map:
+    return Map(found.value, found.reader, found.scale, np.zeros_like(found.shift))
+
+
+def _folds(graph: Graph, found: Map) -> Folds | str:
+    """The layers that would take in the map on `value`, or why one of them cannot."""
+    value, maker = found.value, found.value.producer
+    if maker is None:
+        return f"%{value.name} is no layer's output"
+    if graph.sole_user(value) is not found.reader or found.reader.inputs.count(value) > 1:
+        return f"the output of '{maker.name}' has other users"
+    if maker.epilogue:
+        return f"'{maker.name}' already has an epilogue"
+    if maker.op in LAYERS:
+        return obstacle(graph, maker) or [(maker, found)]
+    if maker.op not in THROUGH:
+        return f"'{maker.name}' ({maker.op}) does not let a map through"
+    return _refusal(maker, found) or _above(graph, maker, found)
+
+
+def _refusal(maker: Node, found: Map) -> str:
+    """Why the map cannot move from behind `maker` to before it, or ""."""
+    attrs, negative, shifts = maker.attrs, bool((found.scale < 0).any()), bool(found.shift.any())
+    if negative and maker.op in (*HOMOGENEOUS, "max_pool"):
+        return f"a negative factor does not pass '{maker.name}' ({maker.op})"
+    if shifts and maker.op in HOMOGENEOUS:
+        return f"a shift does not pass '{maker.name}' ({maker.op})"
+    if isinstance(attrs, AveragePoolAttrs):
+        zeros = attrs.count_include_pad and (attrs.ceil_mode or any(map(any, attrs.pads)))
+        return (
+            f"'{maker.name}' averages zeros of its padding, which would be shifted"
+            if zeros and shifts
+            else ""
+        )
+    if isinstance(attrs, ReduceAttrs):
+        rank = maker.inputs[0].type.rank if maker.inputs[0] is not None else 0
+        if {axis % rank for axis in attrs.axes} & {0, 1}:
+            return f"'{maker.name}' averages over samples or channels"
+    return ""
+
+
+def _above(graph: Graph, maker: Node, found: Map) -> Folds | str:
+    """The same question for the inputs of `maker`, each with its part of the map."""
+    folds: Folds = []
+    start = 0
+    for value in maker.inputs:
+        assert value is not None
+        scale, shift = found.scale, found.shift
+        if isinstance(maker.attrs, ConcatAttrs) and maker.attrs.axis % value.type.rank == 1:
+            part = slice(start, start + value.type.shape[1])
+            start, scale, shift = part.stop, scale[part], shift[part]
+        more = _folds(graph, Map(value, maker, scale, shift))
+        if isinstance(more, str):
+            return more
+        folds += more
+    return folds
+
+
+@dataclass(frozen=True)
+class HoistAffine(RulePass):
+    """Fold factors and summands by channel into layers further up."""
+
+    name: ClassVar[str] = "hoist-affine"
+    rules = (AffineThrough(),)
