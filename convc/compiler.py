@@ -15,6 +15,7 @@ import convc.codegen.pipeline
 import convc.ops  # noqa: F401  (fills the registry of operators)
 from convc import memory
 from convc.codegen.cache import ObjectCache
+from convc.codegen.calibrate import calibrated
 from convc.codegen.link import (
     build_objects,
     configuration,
@@ -104,7 +105,7 @@ def compile(
 
 def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
-    target = resolve(options.target, options.threads)
+    target = calibrated(resolve(options.target, options.threads), progress)
     with progress.stage("import"):
         source = (
             model

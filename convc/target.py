@@ -9,8 +9,14 @@ from dataclasses import dataclass, replace
 class Target:
     """A CPU to generate code for.
 
-    `flops` is the float32 peak of one core in FLOP/s (a multiply-add counts as 2). Bandwidths are in bytes
-    a second: `l2_bandwidth`, `l3_bandwidth` for each core, `memory_bandwidth` for all cores together.
+    `flops` is the float32 peak of one core in FLOP/s while all cores run (a multiply-add counts as 2),
+    `broadcast_flops` the same where each multiply-add takes a factor of its own from L1, broadcast to all
+    lanes. `l1_loads` counts whole vectors that a core loads from L1 in a second.
+
+    Bandwidths are in bytes a second, of plain reads or, for `copy`, bytes read plus bytes written (bytes that
+    the cache fetches only to overwrite them are not counted). Those of `l2` and `l3` are for each core while
+    all cores run, `memory` is for all threads together, `core_memory` for one core that runs alone.
+
     Cache sizes are in bytes; `l1` and `l2` belong to one core, `l3` to all.
     """
 
@@ -26,9 +32,15 @@ class Target:
     l2: int = 1 << 20
     l3: int = 16 << 20
     flops: float = 100e9
+    broadcast_flops: float = 100e9
+    l1_loads: float = 3.5e9
     l2_bandwidth: float = 100e9
+    l2_copy_bandwidth: float = 100e9
     l3_bandwidth: float = 40e9
+    l3_copy_bandwidth: float = 40e9
     memory_bandwidth: float = 25e9
+    memory_copy_bandwidth: float = 25e9
+    core_memory_bandwidth: float = 20e9
     launch_seconds: float = 2e-6  # a parallel region, from entry to the last thread's exit
 
     def with_threads(self, threads: int) -> Target:

@@ -20,6 +20,7 @@ VERBS = {
     "check": "Say whether a model can be compiled, naming all that stands against it.",
     "inspect": "Show what a module file says of itself.",
     "bench": "Time a module, beside other engines if wanted.",
+    "calibrate": "Measure this machine's speed, which decides how layers are computed.",
 }
 
 

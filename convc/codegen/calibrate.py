@@ -1,0 +1,240 @@
+"""The speed of this machine's cores, caches and memory: measured in two seconds, kept in the user's cache.
+
+`native/calibrate.c` is linked with the runtime into a module like any other, and run in a process of its
+own, so that its threads and its memory go when it has ended. Whole figures are kept; targets receive them in
+steps of 5 %, since two calibrations of one machine differ by some percent and should lead to the same choices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from convc.codegen.cache import ObjectCache, default_folder
+from convc.codegen.link import FLAGS, runtime_object
+from convc.codegen.machine import linker
+from convc.errors import CompileError, ConvcError
+from convc.progress import Progress
+from convc.runtime.cpu import available_cpus
+from convc.runtime.manifest import PAGE, Manifest, TensorInfo, Weights
+from convc.target import Target
+
+VARIABLE = "CONVC_CALIBRATION"
+"""Set to `nominal`, this environment variable makes choices that do not depend on the machine's speed."""
+
+SOURCES = ("native/calibrate.c", "network.h", "runtime.c")
+"""The probe, what it includes, and the runtime whose threads it measures."""
+
+TIMEOUT_SECONDS = 60
+_ISA_FLAGS = {
+    ("x86_64", "avx512"): ("-mavx512f", "-mfma"),
+    ("x86_64", "avx2"): ("-mavx2", "-mfma"),
+}
+_STEPS = 48
+"""Figures are rounded to so many steps a decade, 4.9 % apart (the E48 series of preferred numbers)."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured, in the order in which `native/calibrate.c` reports it.
+
+    `clock` is in Hz, with all cores busy; `core_flops` is the peak of a core that runs alone. The others are
+    the fields of `Target`, with `memory_bandwidth` for all processors that the process may use.
+    """
+
+    clock: float
+    core_flops: float
+    flops: float
+    broadcast_flops: float
+    l1_loads: float
+    l2_bandwidth: float
+    l2_copy_bandwidth: float
+    l3_bandwidth: float
+    l3_copy_bandwidth: float
+    core_memory_bandwidth: float
+    memory_bandwidth: float
+    memory_copy_bandwidth: float
+    launch_seconds: float
+
+    def apply(self, target: Target) -> Target:
+        """The target with these figures, rounded. Fewer threads than processors draw less from memory."""
+        speeds: dict[str, Any] = {
+            k: rounded(v) for k, v in asdict(self).items() if k not in ("clock", "core_flops")
+        }
+        for name in ("memory_bandwidth", "memory_copy_bandwidth"):
+            speeds[name] = min(speeds[name], target.threads * speeds["core_memory_bandwidth"])
+        return replace(target, **speeds)
+
+
+def rounded(figure: float) -> float:
+    """The nearest of 48 steps a decade, to three digits."""
+    return float(f"{10 ** (round(_STEPS * math.log10(figure)) / _STEPS):.2e}")
+
+
+def calibrated(target: Target, progress: Progress) -> Target:
+    """A target of this machine with measured speeds, from the cache or newly measured; others as they are.
+
+    Where nothing can be measured the target keeps its nominal figures, and `progress` hears why.
+    """
+    if target.name != "host" or os.environ.get(VARIABLE) == "nominal":
+        return target
+    path = cached_at(target)
+    found = read(path)
+    if found is None:
+        try:
+            with progress.stage("calibrate"), _alone(path):
+                found = read(path) or _measure_to(path, target)  # another process may just have finished
+        except (ConvcError, OSError) as error:
+            progress.notice(f"This machine was not calibrated, nominal figures decide. {error}")
+            return target
+    return found.apply(target)
+
+
+def refresh(target: Target) -> tuple[Path, Calibration]:
+    """Measure again, whatever the cache holds; the file and what it holds now. Raises as `measure` does."""
+    path = cached_at(target)
+    with _alone(path):
+        return path, _measure_to(path, target)
+
+
+def cached_at(target: Target) -> Path:
+    """The file that holds, or will hold, this machine's calibration for the target's instruction set."""
+    digest = hashlib.sha256(json.dumps(machine_key(target), sort_keys=True).encode()).hexdigest()
+    return default_folder() / f"calibration-{digest[:16]}.json"
+
+
+def machine_key(target: Target) -> dict[str, Any]:
+    """What a calibration depends on."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": available_cpus(),
+        "mcpu": target.mcpu,
+        "lanes": target.lanes,
+        "caches": [target.l1, target.l2, target.l3],
+        "probe": hashlib.sha256("".join(_sources().values()).encode()).hexdigest(),
+    }
+
+
+def _cpu_name() -> str:
+    wanted = ("model name", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
+    values: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in wanted:
+                values.setdefault(key.strip(), value.strip())
+    return " ".join(f"{k}={v}" for k, v in sorted(values.items())) or platform.processor()
+
+
+def _sources() -> dict[str, str]:
+    """The texts of `SOURCES` by file name; a change of any makes older calibrations stale."""
+    folder = resources.files("convc.codegen")
+    paths = (folder.joinpath(*place.split("/")) for place in SOURCES)
+    return {path.name: path.read_text() for path in paths}
+
+
+def read(path: Path) -> Calibration | None:
+    """A calibration that was written before; None where there is none, or none that makes sense."""
+    try:
+        return _checked(json.loads(path.read_text())["figures"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _checked(figures: dict[str, Any]) -> Calibration:
+    found = Calibration(**figures)
+    if not all(isinstance(v, float) and math.isfinite(v) and v > 0 for v in asdict(found).values()):
+        raise ValueError(f"impossible figures: {figures}")
+    return found
+
+
+def _measure_to(path: Path, target: Target) -> Calibration:
+    """Measure and keep the figures; the file appears whole."""
+    found = measure(target)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".json")
+    with open(handle, "w", encoding="utf-8") as file:
+        json.dump({"machine": machine_key(target), "figures": asdict(found)}, file, indent=1)
+    os.replace(temporary, path)
+    return found
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time: two that measure at once would see half a machine each."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def measure(target: Target) -> Calibration:
+    """Build the probe for the target's vectors and run it on all processors; takes about two seconds.
+
+    Raises CompileError or TargetError when it cannot be built or run.
+    """
+    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
+        path = Path(folder) / "calibrate.so"
+        _build(path, replace(target, threads=available_cpus()))
+        # `load` needs nothing of the compiler, so that the process starts at once
+        program = "import sys, convc.runtime as r; print(r.load(sys.argv[1])().tolist())"
+        done = _run([sys.executable, "-c", program, str(path)])
+    names = [field.name for field in fields(Calibration)]
+    try:
+        return _checked(dict(zip(names, json.loads(done), strict=True)))
+    except ValueError as error:
+        raise CompileError(f"Calibration printed '{done.strip()[-200:]}'.") from error
+
+
+def _build(path: Path, target: Target) -> None:
+    """The probe as a module file, for as many threads as the target has."""
+    workspace = max(min(4 * target.l3, 512 << 20), target.threads * max(4 * target.l2, 16 << 20))
+    constants = {
+        "LANES": target.lanes,
+        "THREADS": target.threads,
+        "L1": target.l1,
+        "L2": target.l2,
+        "L3": target.l3,
+        "WORKSPACE": workspace,
+    }
+    for name, text in _sources().items():
+        path.with_name(name).write_text(text)
+    _run(
+        [
+            *shlex.split(linker(target)),
+            *FLAGS,
+            *_ISA_FLAGS.get((target.triple.split("-")[0], target.isa), ()),
+            *(f"-D{name}={value}UL" for name, value in constants.items()),
+            *("-O2", "-shared", "-o", str(path), str(path.with_name("calibrate.c"))),
+            *(str(runtime_object(target, ObjectCache.open())), "-lm", "-ldl"),
+        ]
+    )
+    figures = TensorInfo("figures", (len(fields(Calibration)),), "float64")
+    steps = ("arithmetic", "caches", "memory", "launch")
+    manifest = Manifest("calibrate", (), (figures,), (), steps, asdict(target), target.threads, workspace, 0)
+    manifest.write(path, Weights(-(-path.stat().st_size // PAGE) * PAGE, 0))
+
+
+def _run(command: list[str]) -> str:
+    """What a program prints. Raises CompileError with its last words when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(f"Calibration took more than {TIMEOUT_SECONDS} s.") from error
+    if done.returncode:
+        raise CompileError(f"'{command[0]}' failed while calibrating: {done.stderr.strip()[-500:]}")
+    return done.stdout

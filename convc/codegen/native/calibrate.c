@@ -1,0 +1,243 @@
+/* What this machine's cores and caches can do, measured: the one "network" of the calibration module.
+ *
+ * It is linked with runtime.c like any other network, and each of its steps measures one or two figures, in the
+ * order of the enum below. All cores run at once, on the threads that modules use, unless a figure says otherwise:
+ * a region is repeated for BUDGET seconds and its shortest time counts, since whatever else the machine does can
+ * only make it longer. Loops are written with vector types of the target's width; the empty assembly statements
+ * make values opaque, so that no compiler may drop or hoist what is being measured.
+ *
+ * LANES, THREADS, and L1, L2, L3 and WORKSPACE in bytes come from the command line.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+#include <time.h>
+
+#include "network.h"
+
+enum { /* figures, in cycles, FLOP, vector loads or bytes a second, and seconds */
+  CLOCK,
+  CORE_FLOPS, /* one core alone */
+  FLOPS,      /* one core while all run, as all that follow */
+  BROADCAST_FLOPS,
+  L1_LOADS,
+  L2_BANDWIDTH,
+  L2_COPY_BANDWIDTH,
+  L3_BANDWIDTH,
+  L3_COPY_BANDWIDTH,
+  CORE_MEMORY_BANDWIDTH, /* one core alone */
+  MEMORY_BANDWIDTH,      /* all cores together */
+  MEMORY_COPY_BANDWIDTH,
+  LAUNCH_SECONDS,
+  FIGURES
+};
+
+#define BUDGET 0.08 /* seconds for each figure */
+
+typedef float Vector __attribute__((vector_size(4 * LANES), may_alias));
+enum { WIDTH = sizeof(Vector), SUMS = 12, ROUNDS = 8192, LAUNCHES = 50, PAGE = 4096 };
+enum { VOLUME = 64 << 20, CHUNK = 4 << 20 }; /* bytes that a region reads from caches and from memory */
+
+#if defined(__AVX512F__)
+#define REGISTER "v"
+#define ADD_ONE "add $3, %0"
+#elif defined(__x86_64__)
+#define REGISTER "x"
+#define ADD_ONE "add $3, %0"
+#elif defined(__aarch64__)
+#define REGISTER "w"
+#define ADD_ONE "add %0, %0, #3"
+#else
+#error "no name for vector registers"
+#endif
+#define USE(value) __asm__ volatile("" : : REGISTER(value))
+#define OPAQUE(value) __asm__ volatile("" : "+" REGISTER(value))
+#define FORGET_MEMORY() __asm__ volatile("" : : : "memory")
+
+typedef struct {
+  void *sync;
+  int32_t num_task;
+} TaskEnvironment;
+typedef int (*Task)(int id, TaskEnvironment *environment, void *data);
+extern void *__TVMBackendParallelLaunch;
+
+/* What a region works on: each thread goes `sweeps` times over `bytes` of its own share of the buffer. After `stay`
+ * regions the next bytes of the share take their turn: which pages of memory they are decides how well they fit
+ * a cache. */
+typedef struct {
+  char *buffer;
+  size_t bytes;
+  int sweeps, stay, turn;
+} Job;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+static int alone(Task task, Job *job) {
+  TaskEnvironment environment = {0, 1};
+  return task(0, &environment, job);
+}
+
+static int together(Task task, Job *job) { return ((int (*)(Task, void *, int))__TVMBackendParallelLaunch)(task, job, 0); }
+
+/* Seconds of the fastest repetition. */
+static double fastest(int (*launch)(Task, Job *), Task task, Job *job) {
+  double best = 1e9, start, end, limit = now() + BUDGET;
+  do {
+    start = now();
+    launch(task, job);
+    end = now();
+    if (end - start < best) best = end - start;
+    job->turn++;
+  } while (end < limit);
+  return best;
+}
+
+/* A chain of additions, each a cycle on every processor that there is. */
+static int add_in_turn(int id, TaskEnvironment *environment, void *data) {
+  (void)id, (void)environment, (void)data;
+  for (size_t round = 0, sum = 0; round < ROUNDS; round++) {
+#pragma GCC unroll 12
+    for (int i = 0; i < SUMS; i++) __asm__ volatile(ADD_ONE : "+r"(sum));
+  }
+  return 0;
+}
+
+/* Independent multiply-adds on registers, more than latency times throughput. */
+static int multiply_add(int id, TaskEnvironment *environment, void *data) {
+  (void)id, (void)environment, (void)data;
+  Vector sums[SUMS] = {{0}}, x = {1e-3f}, y = {1e-3f};
+#pragma GCC unroll 12
+  for (int i = 0; i < SUMS; i++) OPAQUE(sums[i]); /* equal sums would be computed once */
+  for (int round = 0; round < ROUNDS; round++) {
+    OPAQUE(x);
+    OPAQUE(y);
+#pragma GCC unroll 12
+    for (int i = 0; i < SUMS; i++) sums[i] = sums[i] * x + y;
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < SUMS; i++) USE(sums[i]);
+  return 0;
+}
+
+/* The same with one factor broadcast from memory for each: the inner loop of a register tile of one block. */
+static int multiply_add_broadcast(int id, TaskEnvironment *environment, void *data) {
+  (void)id, (void)environment, (void)data;
+  float factors[SUMS] = {1e-3f}, *y = factors;
+  Vector sums[SUMS] = {{0}}, x = {1e-3f};
+  __asm__ volatile("" : "+r"(y));
+#pragma GCC unroll 12
+  for (int i = 0; i < SUMS; i++) OPAQUE(sums[i]);
+  for (int round = 0; round < ROUNDS; round++) {
+    OPAQUE(x);
+    FORGET_MEMORY();
+#pragma GCC unroll 12
+    for (int i = 0; i < SUMS; i++) sums[i] += x * y[i];
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < SUMS; i++) USE(sums[i]);
+  return 0;
+}
+
+/* Where the bytes of a thread begin. */
+static char *place(const Job *job, int id, const TaskEnvironment *environment) {
+  size_t share = WORKSPACE / environment->num_task / PAGE * PAGE;
+  return job->buffer + id * share + job->turn / job->stay % (share / job->bytes) * job->bytes;
+}
+
+static int touch(int id, TaskEnvironment *environment, void *data) {
+  const Job *job = data;
+  memset(place(job, id, environment), 0, job->bytes);
+  return 0;
+}
+
+static int read_all(int id, TaskEnvironment *environment, void *data) {
+  const Job *job = data;
+  const Vector *x = (const Vector *)place(job, id, environment);
+  for (int sweep = 0; sweep < job->sweeps; sweep++)
+    for (size_t i = 0; i < job->bytes / WIDTH; i += 8) {
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; j++) USE(x[i + j]);
+    }
+  return 0;
+}
+
+/* The first half of the bytes into the second. */
+static int copy(int id, TaskEnvironment *environment, void *data) {
+  const Job *job = data;
+  const Vector *x = (const Vector *)place(job, id, environment);
+  Vector *y = (Vector *)x + job->bytes / 2 / WIDTH;
+  for (int sweep = 0; sweep < job->sweeps; sweep++)
+    for (size_t i = 0; i < job->bytes / 2 / WIDTH; i += 8) {
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; j++) y[i + j] = x[i + j];
+      FORGET_MEMORY(); /* keeps the loop from becoming a call of memcpy */
+    }
+  return 0;
+}
+
+static int nothing(int id, TaskEnvironment *environment, void *data) {
+  (void)id, (void)environment, (void)data;
+  return 0;
+}
+
+/* ---- the steps: each writes its figures into the module's only output ---- */
+
+static double *figures(const Call *call) { return (double *)call->outputs[0]; }
+
+static int measure_arithmetic(const Call *call) {
+  Job job = {0};
+  const double operations = 2.0 * LANES * SUMS * ROUNDS;
+  figures(call)[CLOCK] = (double)SUMS * ROUNDS / fastest(together, add_in_turn, &job);
+  figures(call)[CORE_FLOPS] = operations / fastest(alone, multiply_add, &job);
+  figures(call)[FLOPS] = operations / fastest(together, multiply_add, &job);
+  figures(call)[BROADCAST_FLOPS] = operations / fastest(together, multiply_add_broadcast, &job);
+  return 0;
+}
+
+/* Bytes a second and core over a working set of `bytes` that stays where it is. */
+static double cached(const Call *call, Task task, size_t bytes) {
+  bytes = bytes / PAGE * PAGE;
+  Job job = {call->workspace, bytes, VOLUME / bytes + 1, 4, 0};
+  return (double)job.sweeps * bytes / fastest(together, task, &job);
+}
+
+static int measure_caches(const Call *call) {
+  Job all = {call->workspace, WORKSPACE / THREADS / PAGE * PAGE, 1, 1, 0};
+  together(touch, &all);
+  size_t most = WORKSPACE / THREADS / 2, l3 = L3 / 2 / THREADS; /* a core's part of L3, but more than its L2 */
+  l3 = l3 < L2 * 3 / 2 ? L2 * 3 / 2 : l3 > most ? most : l3;
+  figures(call)[L1_LOADS] = cached(call, read_all, L1 / 2) / WIDTH;
+  figures(call)[L2_BANDWIDTH] = cached(call, read_all, L2 / 4);
+  figures(call)[L2_COPY_BANDWIDTH] = cached(call, copy, L2 / 4);
+  figures(call)[L3_BANDWIDTH] = cached(call, read_all, l3);
+  figures(call)[L3_COPY_BANDWIDTH] = cached(call, copy, l3);
+  return 0;
+}
+
+static int measure_memory(const Call *call) {
+  Job all = {call->workspace, WORKSPACE / PAGE * PAGE, 1, 1, 0}, job = {call->workspace, CHUNK, 1, 1, 0};
+  alone(read_all, &all); /* drives from the caches what earlier steps left there */
+  figures(call)[CORE_MEMORY_BANDWIDTH] = CHUNK / fastest(alone, read_all, &job);
+  figures(call)[MEMORY_BANDWIDTH] = (double)THREADS * CHUNK / fastest(together, read_all, &job);
+  figures(call)[MEMORY_COPY_BANDWIDTH] = (double)THREADS * CHUNK / fastest(together, copy, &job);
+  return 0;
+}
+
+static int launch_often(int id, TaskEnvironment *environment, void *data) {
+  (void)id, (void)environment;
+  for (int i = 0; i < LAUNCHES; i++) together(nothing, data);
+  return 0;
+}
+
+static int measure_launch(const Call *call) {
+  Job job = {0};
+  figures(call)[LAUNCH_SECONDS] = fastest(alone, launch_often, &job) / LAUNCHES;
+  return 0;
+}
+
+const Step convc_steps[] = {measure_arithmetic, measure_caches, measure_memory, measure_launch};
+const int convc_step_count = 4;
+const size_t convc_workspace_bytes = WORKSPACE;

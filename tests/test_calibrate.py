@@ -1,0 +1,212 @@
+"""Calibration: the probe does the work that it claims to time, and figures are kept, rounded and applied."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+
+from convc.codegen import calibrate
+from convc.codegen.calibrate import VARIABLE, Calibration, calibrated, rounded
+from convc.codegen.machine import linker, resolve
+from convc.errors import CompileError
+from convc.progress import Progress
+from convc.target import Target
+
+HOST = Target("host", "x86_64-linux-gnu", "znver4", "avx512", 16, 32, (), 2)
+FIGURES = Calibration(
+    clock=3.7e9, core_flops=118e9, flops=113e9, broadcast_flops=112e9, l1_loads=3.6e9,
+    l2_bandwidth=110e9, l2_copy_bandwidth=90e9, l3_bandwidth=60e9, l3_copy_bandwidth=50e9,
+    core_memory_bandwidth=31e9, memory_bandwidth=55e9, memory_copy_bandwidth=45e9, launch_seconds=3e-7,
+)  # fmt: skip
+
+
+class Listener(Progress):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.notices: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1) -> Iterator[Callable[[], None]]:
+        self.stages.append(name)
+        yield lambda: None
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Target]:
+    """An empty cache, and a machine that measures `FIGURES`; the list tells how often it was asked."""
+    asked: list[Target] = []
+
+    def measure(target: Target) -> Calibration:
+        asked.append(target)
+        return FIGURES
+
+    monkeypatch.setattr(calibrate, "measure", measure)
+    monkeypatch.setenv("CONVC_CACHE", str(tmp_path))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """What `convc calibrate` measures on this machine."""
+    folder = tmp_path_factory.mktemp("cache")
+    command = [sys.executable, "-c", "from convc.cli.main import main; main(['calibrate', '--json'])"]
+    done = subprocess.run(
+        command, env={**os.environ, "CONVC_CACHE": str(folder)}, capture_output=True, text=True, check=True
+    )
+    (kept,) = folder.glob("calibration-*.json")
+    assert json.loads(kept.read_text()) == json.loads(done.stdout)
+    return json.loads(done.stdout)["figures"]
+
+
+def test_a_machine_is_measured_once(measured: list[Target]):
+    first, second = Listener(), Listener()
+    target = calibrated(HOST, first)
+    assert calibrated(HOST, second) == target
+    assert target == FIGURES.apply(HOST)
+    assert len(measured) == 1
+    assert (first.stages, second.stages) == (["calibrate"], [])
+    assert not first.notices
+
+
+def test_another_machine_is_measured_anew(measured: list[Target], monkeypatch: pytest.MonkeyPatch):
+    calibrated(HOST, Progress())
+    calibrated(replace(HOST, l2=2 << 20), Progress())
+    calibrated(replace(HOST, lanes=8, isa="avx2"), Progress())
+    monkeypatch.setattr(calibrate, "available_cpus", lambda: 77)
+    calibrated(HOST, Progress())
+    monkeypatch.setattr(calibrate, "_cpu_name", lambda: "another")
+    calibrated(HOST, Progress())
+    assert len(measured) == 5
+    calibrated(replace(HOST, threads=1, flops=1.0), Progress())
+    assert len(measured) == 5
+
+
+def test_a_damaged_file_is_replaced(measured: list[Target]):
+    calibrated(HOST, Progress())
+    path = calibrate.cached_at(HOST)
+    for damage in ("", "{}", '{"figures": {}}', json.dumps({"figures": {**asdict(FIGURES), "flops": -1.0}})):
+        path.write_text(damage)
+        assert calibrated(HOST, Progress()) == FIGURES.apply(HOST)
+        assert calibrate.read(path) == FIGURES
+    assert len(measured) == 5
+
+
+def test_refreshing_measures_again(measured: list[Target]):
+    calibrated(HOST, Progress())
+    path, found = calibrate.refresh(HOST)
+    assert (path, found, len(measured)) == (calibrate.cached_at(HOST), FIGURES, 2)
+
+
+def test_named_targets_and_nominal_figures_are_left_alone(
+    measured: list[Target], monkeypatch: pytest.MonkeyPatch
+):
+    named = resolve("haswell")
+    assert calibrated(named, Progress()) is named
+    monkeypatch.setenv(VARIABLE, "nominal")
+    assert calibrated(HOST, Progress()) is HOST
+    assert not measured
+
+
+def test_failing_to_measure_leaves_nominal_figures_and_a_notice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("CONVC_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    listener = Listener()
+    assert calibrated(HOST, listener) is HOST
+    (notice,) = listener.notices
+    assert "not calibrated, nominal figures decide" in notice
+    assert "'false' failed" in notice
+    assert not list(tmp_path.glob("calibration-*.json"))
+
+
+def test_a_probe_that_dies_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calibrate, "_build", lambda path, target: path.write_bytes(b"no module"))
+    with pytest.raises(CompileError, match=r"failed while calibrating: (.|\n)*is not a convc module"):
+        calibrate.measure(HOST)
+
+
+def test_rounding_is_to_five_percent():
+    figures = [1.003**n for n in range(-6000, 9000, 7)]
+    steps = sorted({rounded(f) for f in figures})
+    assert all(abs(rounded(f) / f - 1) < 0.025 + 0.005 for f in figures)  # half a step, and three digits
+    assert all(rounded(s) == s for s in steps)
+    assert all(1.035 < b / a < 1.065 for a, b in itertools.pairwise(steps))
+
+
+def test_fewer_threads_draw_less_from_memory():
+    two, one = FIGURES.apply(HOST), FIGURES.apply(replace(HOST, threads=1))
+    assert two.memory_bandwidth == rounded(55e9)
+    assert one.memory_bandwidth == one.memory_copy_bandwidth == rounded(31e9)
+    assert replace(one, threads=2, memory_bandwidth=two.memory_bandwidth,
+                   memory_copy_bandwidth=two.memory_copy_bandwidth) == two  # fmt: skip
+
+
+def test_every_figure_has_a_place_in_the_probe_and_in_the_target():
+    source = calibrate._sources()["calibrate.c"]
+    reported = re.search(r"enum \{ /\* figures(.*?)FIGURES", source, re.DOTALL)
+    assert reported
+    names = [name.lower() for name in re.findall(r"^  ([A-Z_0-9]+),", reported[1], re.MULTILINE)]
+    assert names == [field.name for field in fields(Calibration)]
+    assert {*names} - {field.name for field in fields(Target)} == {"clock", "core_flops"}
+
+
+@pytest.mark.parametrize(
+    ("isa", "lanes", "arithmetic", "broadcast"),
+    [
+        ("avx512", 16, r"vfmadd\w+\s+%zmm\d+, %zmm\d+, %zmm", r"vfmadd\w+\s+\d*\(.*\)\{1to16\}, %zmm"),
+        ("avx2", 8, r"vfmadd\w+\s+%ymm\d+, %ymm\d+, %ymm", r"vbroadcastss\s+\d*\(.*\), %ymm"),
+    ],
+)
+def test_the_probe_does_what_it_counts(isa: str, lanes: int, arithmetic: str, broadcast: str, tmp_path: Path):
+    """Compilers merge equal sums and hoist what does not change: look for all twelve in the assembly."""
+    flags = calibrate._ISA_FLAGS.get((resolve("host").triple.split("-")[0], isa))
+    if flags is None:
+        pytest.skip("reads x86 assembly")
+    for name, content in calibrate._sources().items():
+        (tmp_path / name).write_text(content)
+    sizes = [f"-DL{n}={2**p}UL" for n, p in ((1, 15), (2, 20), (3, 25))]
+    command = [*linker(resolve("host")).split(), "-O2", "-S", "-o", "-", *flags, f"-DLANES={lanes}UL",
+               "-DTHREADS=2UL", "-DWORKSPACE=134217728UL", *sizes, str(tmp_path / "calibrate.c")]  # fmt: skip
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def body(name: str) -> str:
+        found = re.search(rf"^{name}:\n(.*?)^\s+ret$", text, re.DOTALL | re.MULTILINE)
+        assert found, name
+        return found[1]
+
+    assert len(re.findall(arithmetic, body("multiply_add"))) == 12
+    assert len(re.findall(broadcast, body("multiply_add_broadcast"))) == 12
+    assert len(re.findall(r"vmovaps\s+\d*\(.*\), %.mm", body("read_all"))) == 8
+    assert len(re.findall(r"vmovaps\s+%.mm\d+, \d*\(", body("copy"))) == 8
+    assert "memcpy" not in body("copy")
+
+
+def test_real_figures_are_possible(real: dict[str, float]):
+    """Bounds that a disturbed measurement cannot break: work that was optimised away would."""
+    lanes = resolve("host").lanes
+    assert all(math.isfinite(v) and v > 0 for v in real.values())
+    assert 0.2e9 < real["clock"] < 8e9
+    units = 2 if resolve("host").triple.startswith("x86_64") else 4
+    for name in ("core_flops", "flops", "broadcast_flops"):
+        assert real[name] < 1.15 * 2 * units * lanes * real["clock"], name
+    assert real["l1_loads"] < 1.15 * 4 * real["clock"]
+    assert real["launch_seconds"] < 1e-3
