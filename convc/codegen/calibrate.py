@@ -1,8 +1,8 @@
 """The speed of this machine's cores, caches and memory: measured in two seconds, kept in the user's cache.
 
 `native/calibrate.c` is linked with the runtime into a module like any other, and run in a process of its
-own, so that its threads and its memory go when it has ended. Whole figures are kept; targets receive them in
-steps of 5 %, since two calibrations of one machine differ by some percent and should lead to the same choices.
+own, so that its threads and its memory go when it has ended. Whole figures are kept; targets receive them
+in steps of 5 %, since two calibrations of a machine differ by some percent and should make the same choices.
 """
 
 from __future__ import annotations
