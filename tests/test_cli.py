@@ -146,7 +146,7 @@ def test_explain_json_is_the_promised_table(
         assert str(layers["body"]["chosen"]).startswith("winograd")
         assert not str(layers["stem"]["chosen"]).startswith("winograd")
         table = {c["lowering"]: c for c in layers["stem"]["candidates"]}  # type: ignore[attr-defined]
-        assert "unit strides" in table["winograd4"]["rejected"]
+        assert "tiles of 13x13 inputs" in table["winograd6"]["rejected"]
     errors = {c["lowering"]: c["error"] for c in explained(capsys, model)["body"]["candidates"]}  # type: ignore[attr-defined]
     assert errors["winograd6"] > errors["winograd4"] > errors["winograd2"] > 0
 
@@ -157,7 +157,7 @@ def test_explain_as_text(module: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "direct" in text
     one = convc(capsys, "explain", module, "--layer", "stem").out
     assert "chosen" in one
-    assert "rejected: it needs unit strides" in one
+    assert "rejected: tiles of 13x13 inputs" in one
 
 
 def test_algo_changes_the_choice(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,17 +10,40 @@ import pytest
 from convc.lowering.cook_toom import POINTS, cook_toom, straight_line, to_float
 
 SHAPES = [(m, r) for m in range(1, 9) for r in range(1, 8) if 2 <= m + r - 1 <= 10]
+STRIDED = [
+    (m, r, stride)
+    for stride in (2, 3, 4)
+    for r in range(1, 8)
+    for m in range(1, 7)
+    if m == 1 or (stride <= r and (m - 1) * stride + r <= 16)
+]
 
 
-@pytest.mark.parametrize(("m", "r"), SHAPES)
-def test_is_a_correlation_exactly(m, r):
+@pytest.mark.parametrize(("m", "r", "stride"), [*((m, r, 1) for m, r in SHAPES), *STRIDED])
+def test_is_a_correlation_exactly(m, r, stride):
     """A^T [(G g) * (B^T d)] is bilinear, so the identity for all unit taps and inputs proves it."""
-    c = cook_toom(m, r)
+    c = cook_toom(m, r, stride)
+    assert len(c.at) == m
+    assert {len(c.g), len(c.bt), *map(len, c.at), *map(len, c.bt)} == {c.size}
     for tap in range(r):
         for place in range(c.size):
             products = [c.g[f][tap] * c.bt[f][place] for f in range(c.size)]
             y = [sum(a * p for a, p in zip(row, products, strict=True)) for row in c.at]
-            assert y == [Fraction(i + tap == place) for i in range(m)]
+            assert y == [Fraction(i * stride + tap == place) for i in range(m)]
+
+
+def test_strided_products():
+    """4 outputs of 3 taps with stride 2: 5 products of the taps 0 and 2, and 4 of tap 1, not transformed."""
+    c = cook_toom(4, 3, 2)
+    assert c.size == 9
+    assert [sum(map(bool, row)) for row in c.bt[5:]] == [1] * 4
+    assert straight_line(c.bt).operations <= straight_line(cook_toom(4, 2).bt).operations + 4
+    assert cook_toom(3, 2, 2).g == ((1, 0),) * 3 + ((0, 1),) * 3
+
+
+def test_stride_beyond_the_taps():
+    with pytest.raises(ValueError, match=r"F\(2, 2\) with stride 3 would transform inputs that no tap reads"):
+        cook_toom(2, 2, 3)
 
 
 def test_one_tap_is_the_identity():
@@ -62,9 +85,9 @@ def column(matrix, j):
     return [program.row(i, unit, exact) for i in range(len(matrix))]
 
 
-@pytest.mark.parametrize(("m", "r"), SHAPES)
-def test_straight_line_equals_the_matrix(m, r):
-    c = cook_toom(m, r)
+@pytest.mark.parametrize(("m", "r", "stride"), [*((m, r, 1) for m, r in SHAPES), (4, 3, 2), (2, 7, 2)])
+def test_straight_line_equals_the_matrix(m, r, stride):
+    c = cook_toom(m, r, stride)
     for matrix in (c.at, c.bt, c.g):
         for j in range(len(matrix[0])):
             assert column(matrix, j) == [row[j] for row in matrix]

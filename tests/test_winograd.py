@@ -40,6 +40,14 @@ CASES = [
     (6, conv("1x5-batch", (2, 3, 4, 13), (16, 3, 1, 5), pads=(0, 2))),
     (4, conv("residual-1d", (2, 16, 31), (48, 16, 3), pads=1)),
     (6, conv("1d-no-pads", (1, 17, 20), (5, 17, 4))),
+    (2, conv("residual-strided-batch2", (2, 17, 13, 10), (19, 17, 3, 3), pads=1, strides=2, bias=True)),
+    (4, conv("strided-no-pads", (1, 16, 18, 23), (32, 16, 3, 3), strides=2)),
+    (4, conv("strided-one-pixel", (1, 5, 2, 1), (16, 5, 3, 3), pads=((0, 1), (1, 1)), strides=2)),
+    (2, conv("strided-on-one-axis", (1, 6, 9, 11), (16, 6, 3, 5), pads=1, strides=(1, 2))),
+    (2, conv("7x7-strided", (1, 3, 15, 13), (16, 3, 7, 7), pads=3, strides=2)),
+    (2, conv("strides-3-and-1", (1, 4, 14, 7), (5, 4, 4, 2), strides=(3, 1))),
+    (4, conv("1x3-strided-on-both-axes", (1, 4, 9, 19), (5, 4, 1, 3), pads=(0, 1), strides=2)),
+    (2, conv("1d-strided-inputs-left-over", (2, 16, 30), (16, 16, 4), strides=3)),
 ]
 
 
@@ -125,7 +133,9 @@ def test_not_applicable():
 
 
 REFUSED = {
-    "unit strides and dilations": conv("strided", (1, 16, 9, 9), (16, 16, 3, 3), strides=2),
+    "unit dilations, not (2, 1)": conv("dilated", (1, 16, 9, 9), (16, 16, 3, 3), dilations=(2, 1)),
+    "an input meets one tap": conv("2x2-strided", (1, 16, 9, 9), (16, 16, 2, 2), strides=2),
+    "tiles of 11x11 inputs": conv("5x5-strided", (1, 16, 19, 19), (16, 16, 5, 5), strides=2),
     "no axis with 2 to 7 taps": conv("1x1", (1, 16, 9, 9), (16, 16, 1, 1)),
     "or one with more": conv("11x11", (1, 16, 19, 19), (16, 16, 11, 11)),
     "each of the 2 groups": conv("grouped", (1, 32, 9, 9), (32, 16, 3, 3), groups=2),
@@ -144,9 +154,9 @@ def test_refuses(reason):
     assert reason in answer
 
 
-def case_of(c: int, k: int, size: tuple[int, ...], kernel: tuple[int, ...]) -> Case:
+def case_of(c: int, k: int, size: tuple[int, ...], kernel: tuple[int, ...], stride: int = 1) -> Case:
     pads = tuple((r // 2, r // 2) for r in kernel)
-    return conv("layer", (1, c, *size), (k, c, *kernel), pads=pads, bias=True)
+    return conv("layer", (1, c, *size), (k, c, *kernel), pads=pads, strides=stride, bias=True)
 
 
 LAYERS = [
@@ -154,6 +164,7 @@ LAYERS = [
     (256, 32, (14, 14), (3, 3)),
     (64, 32, (17, 17), (1, 7)),
     (16, 32, (28, 28), (5, 5)),
+    (64, 32, (28, 28), (3, 3), 2),
 ]
 
 

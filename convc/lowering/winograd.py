@@ -10,7 +10,9 @@ others. With A = m + r - 1 and the matrices of `cook_toom` applied along each ax
     y             = epilogue(Y + bias)                                    output
 
 so m*m outputs take A*A multiplications for each pair of channels instead of m*m*r*r. U = G g G^T is computed
-in float64 when the weights are packed.
+in float64 when the weights are packed. With stride s tiles are m*s inputs apart, A = (m - 1)*s + r, and the
+matrices are those of the stride's phases (`cook_toom`): 3x3 with stride 2 takes 25 products for 2x2 outputs
+and 81 for 4x4, instead of 36 and 144.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line, to_float
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.target import Target
-from convc.tiling.winograd import OVERRUN, best_group, tile_counts, tile_outputs
+from convc.tiling.winograd import OVERRUN, best_group, tile_counts, tile_outputs, tile_sizes
 from convc.types import Array
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Halo, Workload
 
@@ -36,8 +38,8 @@ Expr = Any
 Read = Callable[..., Expr]
 
 KERNELS = range(2, 8)
-LARGEST_TILE = 10  # inputs along an axis; F(6, 5) and F(4, 7) are the largest
-LARGEST_AREA = 64  # inputs of a tile; the transforms of larger ones are thousands of instructions
+LARGEST_TILE = 10  # inputs along an axis; those of F(6, 5) and F(4, 7)
+LARGEST_AREA = 81  # inputs of a tile; the transforms of larger ones are thousands of instructions
 
 SAMPLED_CHANNELS = 16
 SAMPLED_TILES = 8
@@ -56,7 +58,8 @@ class Tiling:
     @classmethod
     def of(cls, s: ConvShape, m: int) -> Tiling:
         """Tiles of m outputs on axes with more than one tap, of one output on the others."""
-        algorithms = tuple(cook_toom(o, r) for o, r in zip(tile_outputs(s, m), s.kernel, strict=True))
+        axes = zip(tile_outputs(s, m), s.kernel, s.strides, strict=True)
+        algorithms = tuple(cook_toom(o, r, stride) for o, r, stride in axes)
         return cls(algorithms, tile_counts(s, m))
 
     @property
@@ -96,7 +99,7 @@ class Winograd(Lowering):
     m: ClassVar[int]
 
     def applies(self, w: Workload, target: Target) -> str | None:
-        """Dense float32 convolutions with unit stride and 2 to 7 taps on one or two axes."""
+        """Dense float32 convolutions with 2 to 7 taps, more than the stride, on one or two axes."""
         s = ConvShape.of(w)
         x = w.inputs[0]
         assert x is not None
@@ -108,12 +111,14 @@ class Winograd(Lowering):
             return f"it has transforms for 1 and 2 spatial axes, not {len(s.kernel)}"
         if s.groups > 1:
             return f"each of the {s.groups} groups would be a product too narrow to pay for its transforms"
-        if not s.unit_stride:
-            return f"it needs unit strides and dilations, not {s.strides} and {s.dilations}"
+        if set(s.dilations) != {1}:
+            return f"it needs unit dilations, not {s.dilations}"
         taps = [r for r in s.kernel if r > 1]
         if not taps or max(taps) not in KERNELS:
             return f"kernel {s.kernel} has no axis with 2 to 7 taps, or one with more"
-        sizes = [self.m + r - 1 for r in taps]
+        if any(stride >= r > 1 for stride, r in zip(s.strides, s.kernel, strict=True)):
+            return f"with strides {s.strides} an input meets one tap of kernel {s.kernel}: nothing to share"
+        sizes = [a for a in tile_sizes(s, self.m) if a > 1]
         if max(sizes) > LARGEST_TILE or math.prod(sizes) > LARGEST_AREA:
             return f"tiles of {'x'.join(map(str, sizes))} inputs lose too much accuracy and speed"
         return None
@@ -127,7 +132,7 @@ class Winograd(Lowering):
         s = ConvShape.of(w)
         tiling = Tiling.of(s, self.m)
         return tuple(
-            (before, tiles * a.m + a.r - 1 - size - before)
+            (before, max(0, (tiles * a.m - 1) * a.stride + a.r - size - before))
             for tiles, a, size, (before, _) in zip(
                 tiling.tiles, tiling.algorithms, s.input, s.pads, strict=True
             )
@@ -271,7 +276,8 @@ def _input_transform(x: Tensor, tiling: Tiling, n: int, cb: int, lanes: int) -> 
 
     def pixel(b: Expr, c: Expr, *p: Expr) -> Expr:
         tile = [te.min(t, count - 1) for t, count in zip(p[:rank], tiling.tiles, strict=True)]
-        return x(b, c, *(t * m + i for t, m, i in zip(tile, tiling.outputs, p[rank:-1], strict=True)), p[-1])
+        starts = (t * a.m * a.stride for t, a in zip(tile, tiling.algorithms, strict=True))
+        return x(b, c, *(start + i for start, i in zip(starts, p[rank:-1], strict=True)), p[-1])
 
     source: Read = pixel
     *early, final = tiling.axes

@@ -27,7 +27,8 @@ def tile_outputs(s: ConvShape, m: int) -> tuple[int, ...]:
 
 def tile_sizes(s: ConvShape, m: int) -> tuple[int, ...]:
     """Inputs of a tile on each axis."""
-    return tuple(o + r - 1 for o, r in zip(tile_outputs(s, m), s.kernel, strict=True))
+    axes = zip(tile_outputs(s, m), s.kernel, s.strides, strict=True)
+    return tuple((o - 1) * stride + r for o, r, stride in axes)
 
 
 def tile_counts(s: ConvShape, m: int) -> tuple[int, ...]:
@@ -112,13 +113,16 @@ def _groups_of(
                     yield Group(i * register[0], r * register[1], c * register[2], *register, k_tile, phased)
 
 
-def transform_operations(size: int, rows: int) -> float:
-    """Vector instructions of a 1-D transform from `size` values to `rows`, after sharing subexpressions.
+def transform_operations(m: int, r: int, stride: int, *, inverse: bool) -> float:
+    """Vector instructions of a 1-D transform of one tile, after sharing subexpressions.
 
     A fit to `cook_toom.straight_line`: B^T takes 4, 16, 26 and 46 for 4, 6, 8 and 10 inputs; A^T takes 4, 12,
-    20 and 8, 16 for F(2, 3), F(4, 3), F(6, 3), F(2, 5), F(4, 5).
+    20 and 8, 16 for F(2, 3), F(4, 3), F(6, 3), F(2, 5), F(4, 5). With a stride each phase has its own, of
+    which that of a single tap is the identity, and A^T adds the phases.
     """
-    return 0.43 * size * rows if size > 1 else 0.0
+    taps = [-(-(r - phase) // stride) for phase in range(stride if m > 1 else 1)]
+    sizes = [m + t - 1 for t in taps if t > 1]
+    return sum(0.43 * size * (m if inverse else size) for size in sizes) + inverse * m * (len(taps) - 1)
 
 
 def _transform(s: ConvShape, m: int, target: Target, *, inverse: bool) -> float:
@@ -126,9 +130,11 @@ def _transform(s: ConvShape, m: int, target: Target, *, inverse: bool) -> float:
     extents = list(tile_sizes(s, m))
     area = math.prod(extents)
     total = area + SPILL * max(0, area - target.registers)
-    for axis, rows in enumerate(tile_outputs(s, m) if inverse else tuple(extents)):
-        size, extents[axis] = extents[axis], rows
-        total += math.prod(extents) // rows * transform_operations(size, rows)
+    for axis, outputs in enumerate(tile_outputs(s, m)):
+        lines = math.prod(extents) // extents[axis]
+        total += lines * transform_operations(outputs, s.kernel[axis], s.strides[axis], inverse=inverse)
+        if inverse:
+            extents[axis] = outputs
     return total + math.prod(extents)
 
 
