@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from convc.allocate import ALIGNMENT, Piece, pack
 from convc.ir import Graph, Node, Value
 from convc.program import Argument, Clear, Location, Program, Run
 from convc.select import Choice
@@ -25,9 +27,6 @@ from convc.views import (
 )
 from convc.workload import Halo
 
-ALIGNMENT = 64
-"""Bytes; a cache line, and the widest vector."""
-
 
 def plan(
     graph: Graph, choices: Mapping[Node, Choice], target: Target, copy: Callable[[TensorType], Choice]
@@ -41,7 +40,6 @@ def plan(
     planner = _Planner(graph, choices, target, copy, Placement(graph, halos).run())
     for node in graph.nodes:
         planner.emit(node)
-    planner.program.workspace_bytes = _allocate(planner.roots)
     return planner.finish()
 
 
@@ -53,11 +51,9 @@ class _Planner:
     copy: Callable[[TensorType], Choice]
     regions: Mapping[Value, Region]
     program: Program = field(default_factory=Program)
-    roots: list[Root] = field(default_factory=list)
+    roots: dict[Root, None] = field(default_factory=dict)  # a set in order
     _packed: dict[tuple[Value, object, int], Location] = field(default_factory=dict)
-    _pending: list[tuple[Node, Choice, list[tuple[Region | Location, Shape, Halo]]]] = field(
-        default_factory=list
-    )
+    _pending: list[Callable[[], Run | Clear]] = field(default_factory=list)
 
     def emit(self, node: Node) -> None:
         """Append the steps of a node: none where its result already lies in place."""
@@ -126,37 +122,64 @@ class _Planner:
         return self._packed[key]
 
     def _run(self, node: Node, choice: Choice, tensors: list[tuple[Region | Location, Shape, Halo]]) -> None:
-        """Note a kernel call and when its roots are alive; locations are known after allocation."""
+        """Note a kernel call and the boxes that it touches; locations are known after allocation."""
         outputs = len(choice.workload.outputs)
-        for region, _, _ in tensors[-outputs:]:
+        for region, shape, _ in tensors[-outputs:]:
             assert isinstance(region, Region)
-            root = region.root
-            if root.space == "workspace" and root.first < 0 and any(map(any, root.halo)):
-                self._touch(root)
-                self._pending.append((node, choice, [(region, (), ())]))
-        for region, _, _ in tensors:
+            if region.root.space == "workspace" and any(map(any, region.root.halo)):
+                self._clear(node, region, shape)
+        for region, shape, _ in tensors:
             if isinstance(region, Region):
-                self._touch(region.root)
-        self._pending.append((node, choice, tensors))
+                self._touch(region.root, region.boxes(shape))
+        self._pending.append(
+            lambda: Run(node, choice, tuple(_argument(*place) for place in tensors))
+        )  # fmt: skip
 
-    def _touch(self, root: Root) -> None:
-        if root.space != "workspace":
-            return
-        if root.first < 0:
-            root.first = len(self._pending)
-            self.roots.append(root)
-        root.last = len(self._pending)
+    def _clear(self, node: Node, region: Region, shape: Shape) -> None:
+        """Zero the borders of boxes that are about to be written for the first time."""
+        root = region.root
+        fresh = sorted(region.boxes(shape) - root.lives.keys())
+        for run in _runs(fresh):
+            self._touch(root, run)
+            self._pending.append(partial(_clear, node, root, run))
+
+    def _touch(self, root: Root, boxes: Iterable[int]) -> None:
+        if root.space == "workspace":
+            self.roots[root] = None
+            root.touch(boxes, len(self._pending))
 
     def finish(self) -> Program:
-        """Turn the noted calls into steps, now that offsets are known."""
-        for node, choice, tensors in self._pending:
-            if len(tensors) == 1:
-                region = tensors[0][0]
-                assert isinstance(region, Region)
-                self.program.steps.append(_clear(node, region.root))
-            else:
-                self.program.steps.append(Run(node, choice, tuple(_argument(*t) for t in tensors)))
+        """Allocate; turn the noted calls into steps, now that offsets are known."""
+        packing = pack([_pieces(root) for root in self.roots])
+        for root, offset in zip(self.roots, packing.offsets, strict=True):
+            root.offset = offset
+        self.program.workspace_bytes, self.program.workspace_bound = packing.nbytes, packing.bound
+        self.program.steps = [step() for step in self._pending]
         return self.program
+
+
+def _runs(numbers: Iterable[int]) -> list[range]:
+    """Ascending numbers as runs of consecutive ones."""
+    runs: list[range] = []
+    for n in numbers:
+        if runs and runs[-1].stop == n:
+            runs[-1] = range(runs[-1].start, n + 1)
+        else:
+            runs.append(range(n, n + 1))
+    return runs
+
+
+def _pieces(root: Root) -> list[Piece]:
+    """Neighbouring boxes with equal lives, as runs of bytes."""
+    box = root.box * np.dtype(root.dtype).itemsize
+    lives: dict[tuple[int, int], list[int]] = {}
+    for number in sorted(root.lives):
+        lives.setdefault(root.lives[number], []).append(number)
+    return [
+        Piece(run.start * box, run.stop * box, *life)
+        for life, numbers in lives.items()
+        for run in _runs(numbers)
+    ]
 
 
 def _argument(place: Region | Location, shape: Shape, halo: Halo) -> Argument:
@@ -174,43 +197,15 @@ def _argument(place: Region | Location, shape: Shape, halo: Halo) -> Argument:
     return Argument(location, place.compact_strides(tuple(extents)), itemsize)
 
 
-def _clear(node: Node, root: Root) -> Clear:
+def _clear(node: Node, root: Root, boxes: range) -> Clear:
     spatial = len(root.halo)
     itemsize = np.dtype(root.dtype).itemsize
     return Clear(
         node,
-        Location(root.space, root.index, root.offset),
-        outer=math.prod(root.shape[:2]),
+        Location(root.space, root.index, root.offset + boxes.start * root.box * itemsize),
+        outer=len(boxes),
         extent=root.shape[2 : 2 + spatial],
         before=tuple(before for before, _ in root.halo),
         after=tuple(after for _, after in root.halo),
         inner=math.prod(root.shape[2 + spatial :]) * itemsize,
     )
-
-
-def _allocate(roots: list[Root]) -> int:
-    """Give each root an offset so that roots alive together do not overlap; returns the workspace's bytes.
-
-    Largest first, each at the lowest offset that is free during its life: a greedy method that comes close
-    to the lower bound on networks (Pisarchyk and Lee, arXiv 2001.03288, section 4.2).
-    """
-    placed: list[Root] = []
-    total = 0
-    for root in sorted(roots, key=lambda r: (-_bytes(r), r.first)):
-        neighbours = sorted(
-            (r for r in placed if r.first <= root.last and root.first <= r.last), key=lambda r: r.offset
-        )
-        offset = 0
-        for other in neighbours:
-            if offset + _bytes(root) <= other.offset:
-                break
-            offset = max(offset, other.offset + _bytes(other))
-        root.offset = offset
-        placed.append(root)
-        total = max(total, offset + _bytes(root))
-    return total
-
-
-def _bytes(root: Root) -> int:
-    size = root.elements * np.dtype(root.dtype).itemsize
-    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -68,5 +68,6 @@ class Program:
 
     steps: list[Run | Clear] = field(default_factory=list)
     workspace_bytes: int = 0
+    workspace_bound: int = 0  # the most bytes alive in one step, below which no plan of these steps can go
     weights: list[tuple[int, Array]] = field(default_factory=list)
     weights_bytes: int = 0

@@ -10,19 +10,24 @@ The walk goes backward, so the buffer that a tensor ends up in is known before i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from convc.ir import Graph, Node, Value
+from convc.ir import Graph, Node, Value, opdef
 from convc.ops.shape import ConcatAttrs, SliceAttrs, SplitAttrs
 from convc.program import Space
 from convc.types import PLAIN, Shape, TensorType
-from convc.workload import Halo
+from convc.workload import Halo, Workload
 
 
 @dataclass(eq=False)
 class Root:
-    """A buffer. `shape` is physical and includes the halo; liveness is counted in steps of the program."""
+    """A buffer. `shape` is physical and includes the halo.
+
+    It consists of `boxes`: the maps of one channel block (or channel) in one image, one after the other. A
+    slice along channels is a run of boxes. `lives` holds the first and the last step of the program that
+    touches a box, for each box that any step touches.
+    """
 
     space: Space
     shape: Shape
@@ -30,13 +35,22 @@ class Root:
     index: int = 0
     halo: Halo = ()
     offset: int = 0
-    first: int = -1
-    last: int = -1
+    lives: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
-    def elements(self) -> int:
-        """Elements, halo included."""
-        return math.prod(self.shape)
+    def boxes(self) -> int:
+        """How many boxes there are; tensors without spatial axes are a single one."""
+        return math.prod(self.shape[:2]) if len(self.shape) > 2 else 1
+
+    @property
+    def box(self) -> int:
+        """Elements of a box, halo included."""
+        return math.prod(self.shape[2:]) if len(self.shape) > 2 else math.prod(self.shape)
+
+    def touch(self, boxes: Iterable[int], step: int) -> None:
+        """Note that a step reads or writes these boxes; steps come in order."""
+        for box in boxes:
+            self.lives[box] = (self.lives[box][0] if box in self.lives else step, step)
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,16 @@ class Region:
     root: Root
     offset: int
     strides: Shape
+
+    def boxes(self, shape: Shape) -> set[int]:
+        """The boxes of the root in which a tensor of this physical shape lies."""
+        if not shape:
+            return {0}
+        if 0 in shape:
+            return set()
+        span = sum((extent - 1) * stride for extent, stride in zip(shape[1:], self.strides[1:], strict=True))
+        starts = (self.offset + image * self.strides[0] for image in range(shape[0]))
+        return {b for s in starts for b in range(s // self.root.box, (s + span) // self.root.box + 1)}
 
     def compact_strides(self, shape: Shape) -> Shape | None:
         """The strides, or None if a tensor of this physical shape is contiguous here.
@@ -105,6 +129,7 @@ class Placement:
     halos: Mapping[Value, Halo]
     regions: dict[Value, Region] = field(default_factory=dict)
     _wanted: dict[Value, Halo] = field(default_factory=dict)
+    _overwritten: dict[Node, Value] = field(default_factory=dict)
 
     def run(self) -> dict[Value, Region]:
         """The region of every value that is not a constant."""
@@ -112,6 +137,7 @@ class Placement:
             self.regions[value] = own_root(value.type, "input", index)
         for index, value in enumerate(self.graph.outputs):
             self.regions[value] = own_root(value.type, "output", index)
+        self._collect_overwritten()
         self._collect_halos()
         for node in reversed(self.graph.nodes):
             if is_reinterpretation(node):
@@ -121,12 +147,32 @@ class Placement:
             for value in node.outputs:
                 if value not in self.regions:
                     self.regions[value] = self._own(value)
+            if node in self._overwritten:
+                self._place_overwritten(node, self._overwritten[node])
             if pieces := concatenated(node):
                 self._place_inputs(node, pieces)
         return self.regions
 
+    def _collect_overwritten(self) -> None:
+        """Where a result may take the place of an operand, because nothing reads that later.
+
+        An operand that shares its place with others, as part or whole of them, is left alone.
+        """
+        order = {node: number for number, node in enumerate(self.graph.nodes)}
+        for node in self.graph.nodes:
+            for index in overwritable(Workload.of(self.graph, node)):
+                value = node.inputs[index]
+                if value is None or value.producer is None or node.inputs.count(value) > 1:
+                    continue
+                users = self.graph.users(value)
+                if self.graph.is_output(value) or max(map(order.__getitem__, users)) > order[node]:
+                    continue
+                if not is_view(value.producer) and not any(map(is_view, users)):
+                    self._overwritten[node] = value
+                    break
+
     def _collect_halos(self) -> None:
-        """A buffer that is cut, or joined, needs the borders that readers of the parts want."""
+        """A buffer needs the borders that readers of all tensors in it want."""
         self._wanted = dict(self.halos)
         for node in reversed(self.graph.nodes):
             source = node.inputs[0] if node.inputs else None
@@ -134,6 +180,11 @@ class Placement:
                 for piece in node.outputs:
                     halo = self._wanted.get(source, ())
                     self._wanted[source] = widest(halo, self._wanted.get(piece, ()))
+        for node, old in self._overwritten.items():
+            halo = self._wanted.get(node.output, ())
+            self._wanted[node.output] = widest(halo, self._wanted.get(old, ()))
+        for node, old in reversed(self._overwritten.items()):
+            self._wanted[old] = self._wanted[node.output]
         for node in self.graph.nodes:
             if concatenated(node) and _axis(node) == 1:
                 for value in node.inputs:
@@ -164,6 +215,13 @@ class Placement:
         region = self.regions[known]
         if region.compact_strides(known.type.physical) is None:
             self.regions[other] = Region(region.root, region.offset, natural_strides(other.type.physical))
+
+    def _place_overwritten(self, node: Node, value: Value) -> None:
+        """Let an operand that is needed no more live where the result will."""
+        region = self.regions[node.output]
+        fits = covers(border(region, node.output.type), self._wanted.get(value, ()))
+        if fits and region.root.space == "workspace" and self._free(value):
+            self.regions[value] = region
 
     def _place_slices(self, node: Node, starts: tuple[int, ...]) -> None:
         """Let the outputs of a split be views of its input."""
@@ -243,6 +301,29 @@ def slice_region(whole: Region, node: Node, value: Value, start: int) -> Region:
     axis, block = _axis(node), value.type.layout.block
     steps = start // block if axis == 1 else start
     return Region(whole.root, whole.offset + steps * whole.strides[axis], whole.strides)
+
+
+def border(region: Region, kind: TensorType) -> Halo:
+    """The zeros around a tensor: those of its buffer, unless it is a part of the maps there."""
+    root = region.root
+    around = tuple(e + sum(h) for e, h in zip(kind.physical[2:], root.halo, strict=False))
+    return root.halo if root.shape[2 : 2 + len(root.halo)] == around else ()
+
+
+def overwritable(w: Workload) -> tuple[int, ...]:
+    """Inputs in whose place the result may be written: read at the element that is stored next, only there.
+
+    That holds for operands of epilogues, which are read in the block that stores the result, once for each
+    element, and for those of elementwise operators.
+    """
+    first = 0 if opdef(w.op).elementwise else w.arity
+    alike = range(first, len(w.inputs)) if len(w.outputs) == 1 else ()
+    return tuple(i for i in alike if w.inputs[i] == w.outputs[0] and not w.constant[i])
+
+
+def is_view(node: Node) -> bool:
+    """Whether a node's tensors may share memory without a kernel's doing."""
+    return is_reinterpretation(node) or bool(concatenated(node)) or bool(slices_of_whole(node))
 
 
 def is_reinterpretation(node: Node) -> bool:

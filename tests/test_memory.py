@@ -1,48 +1,29 @@
-"""The workspace: buffers alive together never share a byte, and others do."""
+"""The plan of memory: how much a network takes, and what shares a place."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+import networks
+import numpy as np
+import pytest
+from interpreter import simulate
 
-from convc.compiler import Options, plan
+from convc.compiler import Compilation, Options, plan
+from convc.evaluate import evaluate
 from convc.frontends.builder import Network
-from convc.memory import ALIGNMENT, _allocate
-from convc.program import Argument, Location
+from convc.program import Argument, Clear, Location, Run
 from convc.progress import Progress
-from convc.views import Root
-
-DTYPES = st.sampled_from(["float32", "int8"])
-LIVES = st.tuples(st.integers(1, 500), st.integers(0, 20), st.integers(0, 8), DTYPES)
+from convc.verify import compare, random_inputs
 
 
-def _size(root: Root) -> int:
-    return root.elements * (4 if root.dtype == "float32" else 1)
+def planned(net: Network) -> Compilation:
+    return plan(net.graph, Options(threads=1), Progress())
 
 
-@given(st.lists(LIVES, max_size=25))
-def test_roots_alive_together_do_not_overlap(lives: list[tuple[int, int, int, str]]) -> None:
-    roots = [Root("workspace", (n,), kind, first=first, last=first + more) for n, first, more, kind in lives]
-    total = _allocate(roots)
-    for root in roots:
-        assert root.offset % ALIGNMENT == 0
-        assert root.offset + _size(root) <= total
-    for i, a in enumerate(roots):
-        for b in roots[:i]:
-            together = a.first <= b.last and b.first <= a.last
-            apart = a.offset + _size(a) <= b.offset or b.offset + _size(b) <= a.offset
-            assert apart or not together
-
-
-@given(st.lists(LIVES, min_size=1, max_size=25))
-def test_workspace_lies_between_the_most_alive_at_once_and_everything(
-    lives: list[tuple[int, int, int, str]],
-) -> None:
-    roots = [Root("workspace", (n,), kind, first=first, last=first + more) for n, first, more, kind in lives]
-    total = _allocate(roots)
-    rounded = {id(r): -(-_size(r) // ALIGNMENT) * ALIGNMENT for r in roots}
-    at_once = max(sum(rounded[id(r)] for r in roots if r.first <= t <= r.last) for t in range(30))
-    assert at_once <= total <= sum(rounded.values())
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_workspace_is_close_to_the_most_bytes_alive(name: str) -> None:
+    """No packing of `branches` does better than 1.12, as all orders of its six buffers show."""
+    program = plan(networks.NETWORKS[name](), Options("haswell", 1), Progress()).program
+    assert program.workspace_bound <= program.workspace_bytes <= 1.15 * program.workspace_bound
 
 
 def test_chain_needs_two_buffers_however_long() -> None:
@@ -52,9 +33,69 @@ def test_chain_needs_two_buffers_however_long() -> None:
         for _ in range(layers):
             x = net.tanh(net.conv(x, 32, 1))
         net.output(x)
-        return plan(net.graph, Options(threads=1), Progress()).program.workspace_bytes
+        return planned(net).program.workspace_bytes
 
     assert workspace(4) == workspace(12)
+
+
+def residual(blocks: int, kernel: int) -> Network:
+    net = Network("residual")
+    x = net.conv(net.input("x", (1, 32, 20, 20)), 32, 1)
+    for _ in range(blocks):
+        y = net.relu(net.conv(x, 32, kernel, padding=kernel // 2))
+        x = net.relu(net.add(net.conv(y, 32, 1), x))
+    net.output(net.global_average_pool(x))
+    return net
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_residual_sums_are_written_over_their_operand(kernel: int) -> None:
+    """The trunk has one place through all blocks, and its border is cleared once."""
+    compilation = planned(residual(3, kernel))
+    runs = [s for s in compilation.program.steps if isinstance(s, Run) and s.node.epilogue]
+    sums = [s for s in runs if len(s.node.inputs) > s.node.arity]
+    assert len(sums) == 3
+    assert {s.arguments[-1] for s in sums} == {s.arguments[-2] for s in sums}
+    assert len({s.arguments[-1] for s in sums}) == 1
+    assert sum(isinstance(s, Clear) for s in compilation.program.steps) == (kernel > 1)
+    feeds = random_inputs(compilation.source)
+    errors = compare(simulate(compilation, feeds), evaluate(compilation.source, feeds))
+    assert max(errors) <= 40 * float(np.finfo(np.float32).eps)
+
+
+def test_an_operand_that_is_read_later_keeps_its_place() -> None:
+    net = Network("kept")
+    x = net.conv(net.input("x", (1, 32, 9, 9)), 32, 1)
+    y = net.add(net.conv(net.tanh(x), 32, 1), x)
+    net.output(net.conv(net.concat([y, x], axis=1), 8, 1))
+    compilation = planned(net)
+    (run,) = (s for s in compilation.program.steps if isinstance(s, Run) and len(s.node.epilogue) == 1)
+    assert run.arguments[-1].location != run.arguments[-2].location
+
+
+def test_an_operand_that_the_layer_reads_elsewhere_too_keeps_its_place() -> None:
+    """x + conv(x): other threads still read x around the element that one has stored."""
+    net = Network("twice")
+    x = net.conv(net.input("x", (1, 32, 9, 9)), 32, 1)
+    net.output(net.global_average_pool(net.add(net.conv(x, 32, 3, padding=1), x)))
+    compilation = planned(net)
+    (run,) = (s for s in compilation.program.steps if isinstance(s, Run) and s.node.epilogue)
+    assert run.arguments[-1].location != run.arguments[-2].location
+
+
+def test_skip_connections_leave_room_for_what_they_will_be_joined_with() -> None:
+    """Half of the joined buffer is written at the end; the layers between live there."""
+    net = Network("skip")
+    skip = net.conv(net.input("x", (1, 16, 32, 32)), 32, 1)
+    deep = net.max_pool(skip, 2)
+    for _ in range(3):
+        deep = net.tanh(net.conv(deep, 64, 1))
+    up = net.conv_transpose(deep, 32, 2, stride=2)
+    net.output(net.conv(net.concat([skip, up], axis=1), 8, 1))
+    program = planned(net).program
+    joined = 4 * 64 * 32 * 32
+    deepest = 4 * 64 * 16 * 16
+    assert program.workspace_bytes < joined + 2 * deepest
 
 
 def test_alignment_of_an_argument_is_what_its_place_guarantees() -> None:

@@ -17,7 +17,7 @@ from convc.ir import Graph
 from convc.program import Argument, Clear, Program, Run
 from convc.target import Target
 from convc.types import Array, Shape, TensorType
-from convc.views import natural_strides
+from convc.views import natural_strides, overwritable
 from convc.workload import Halo
 
 POISON = 1e9
@@ -93,7 +93,10 @@ class Machine:
         view[border] = 0
 
     def run(self, step: Run) -> None:
-        """Read the inputs, compute by the reference, write the outputs, which must not touch the inputs."""
+        """Read the inputs, compute by the reference, write the outputs.
+
+        They must not touch the inputs, but for one that a result may take the place of.
+        """
         w = step.choice.workload
         halo = step.choice.lowering.halo(w, self.target)
         kinds = [t for t in w.inputs if t is not None]
@@ -121,9 +124,13 @@ class Machine:
     def _disjoint(self, step: Run, sources: tuple[Argument, ...], results: tuple[Argument, ...]) -> None:
         w = step.choice.workload
         kinds = [t for t in w.inputs if t is not None]
+        present = [i for i, t in enumerate(w.inputs) if t is not None]
+        replaceable = {n for n, i in enumerate(present) if i in overwritable(w)}
         for result, out in zip(results, w.outputs, strict=True):
             written = addresses(result, out)
-            for source, kind in zip(sources, kinds, strict=True):
+            for index, (source, kind) in enumerate(zip(sources, kinds, strict=True)):
+                if source == result and index in replaceable:
+                    continue
                 same = (source.location.space, source.location.index) == (
                     result.location.space,
                     result.location.index,
