@@ -139,9 +139,10 @@ class Winograd(Lowering):
         )
 
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
-        """Weights (K, C, *kernel) as U (A, A, KB, C padded, lanes); the bias (K,) as (KB, lanes).
+        """Weights (K, C, *kernel) as U (KB, A, A, C padded, lanes); the bias (K,) as (KB, lanes).
 
-        One spatial axis gives (A, KB, C padded, lanes). Channels beyond K and C are zero.
+        One spatial axis gives (KB, A, C padded, lanes). Channels beyond K and C are zero. A panel of output
+        channels, all its frequencies, is one run of memory: it is read front to back.
         """
         lanes = target.lanes
         if index == 2 and w.arity > 2:
@@ -153,7 +154,7 @@ class Winograd(Lowering):
         sizes = u.shape[:-2]
         packed = np.zeros((*sizes, -(-k // lanes), lanes, -(-c // lanes) * lanes), "float32")
         packed.reshape(*sizes, -1, packed.shape[-1])[..., :k, :c] = u
-        return np.ascontiguousarray(packed.swapaxes(-1, -2))
+        return np.ascontiguousarray(np.moveaxis(packed, -3, 0).swapaxes(-1, -2))
 
     def compute(self, w: Workload, target: Target) -> Any:
         """Stages over the whole map; a schedule computes them group of tiles by group of tiles."""
@@ -164,7 +165,7 @@ class Winograd(Lowering):
         lanes = target.lanes
         kb, cb = -(-s.oc // lanes), -(-s.ic // lanes)
         x = placeholder(x_type, "x", self.halo(w, target))
-        u = te.placeholder((*tiling.sizes, kb, cb * lanes, lanes), "float32", "u")
+        u = te.placeholder((kb, *tiling.sizes, cb * lanes, lanes), "float32", "u")
         biased = w.arity > 2 and w.inputs[2] is not None
         bias = te.placeholder((kb, lanes), "float32", "bias") if biased else None
         operands = operand_placeholders(w)
@@ -302,7 +303,8 @@ def _multiply(v: Tensor, u: Tensor, tiling: Tiling, kb: int, cb: int, lanes: int
     return te.compute(
         (*tiling.sizes, kb, *v.shape[rank + 1 :]),
         lambda *p: te.sum(
-            v(*p[:rank], co, *p[rank + 1 : -1], ci) * u(*p[: rank + 1], co * lanes + ci, p[-1]), axis=[co, ci]
+            v(*p[:rank], co, *p[rank + 1 : -1], ci) * u(p[rank], *p[:rank], co * lanes + ci, p[-1]),
+            axis=[co, ci],
         ),
         MULTIPLY,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from convc.target import Target
-from convc.tiling.registers import divisors
+from convc.tiling.registers import Tile, divisors, tile_cycles
 from convc.workload import ConvShape
 
 OVERRUN = 64
@@ -51,6 +51,7 @@ class Group:
     t_rows: int
     t_cols: int
     k_tile: int
+    k_panel: int
     phased: bool
 
     @property
@@ -98,19 +99,26 @@ def groups(s: ConvShape, m: int, target: Target) -> Iterator[Group]:
                         continue
                     if not fits_registers(t_images * t_rows * t_cols, k_tile, target):
                         continue
-                    yield from _groups_of(s, (rows, cols), (t_images, t_rows, t_cols), k_tile)
+                    yield from _groups_of(
+                        s, (rows, cols), (t_images, t_rows, t_cols), k_tile, target.lanes
+                    )
 
 
 def _groups_of(
-    s: ConvShape, tiles: tuple[int, int], register: tuple[int, int, int], k_tile: int
+    s: ConvShape, tiles: tuple[int, int], register: tuple[int, int, int], k_tile: int, lanes: int
 ) -> Iterator[Group]:
     """Groups that are made of one register tile."""
+    blocks = -(-s.oc // lanes)
+    panels = [k for k in divisors(blocks) if k % k_tile == 0]
     most = [-(-total // t) for total, t in zip((s.n, *tiles), register, strict=True)]
     for c in _even_parts(most[2], most[2]):
         for r in _even_parts(most[1], most[1]) if c == most[2] else [1]:
             for i in divisors(most[0]) if (c, r) == (most[2], most[1]) else [1]:
-                for phased in (False, True):
-                    yield Group(i * register[0], r * register[1], c * register[2], *register, k_tile, phased)
+                for panel in panels:
+                    for phased in (False, True):
+                        yield Group(
+                            i * register[0], r * register[1], c * register[2], *register, k_tile, panel, phased
+                        )
 
 
 def transform_operations(m: int, r: int, stride: int, *, inverse: bool) -> float:
@@ -142,10 +150,8 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
     """Predicted time of a convolution that is computed in groups `g`, on all threads.
 
     Transformed weights come from memory once for each inference, since a network's weights exceed its
-    caches; what they cost beyond the product that hides them is `_overlapped`. PRODUCT and TRANSFORM are
-    fits to 380 measurements of 21 layers under F(2, r), F(4, r) and F(6, r) on one Zen 4 core with weights
-    in cache (8 % root mean square); SEEN, EXCHANGED and SPILL were set by runs with weights out of cache,
-    large groups and large tiles.
+    caches. The product hides their traffic, and that of V where it has outgrown L2, but for a part
+    (`_overlapped`); what the transforms read and write beyond L2 is seen.
     """
     rate = target.flops / (2 * target.lanes)  # vector instructions a second and thread
     threads = target.threads
@@ -154,54 +160,49 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
     frequencies = math.prod(tile_sizes(s, m))
     rows, cols = (1, *tile_counts(s, m))[-2:]
     count = s.n // g.images * -(-rows // g.rows) * -(-cols // g.cols)
+    panels = kb // g.k_panel
 
     # one group, on one thread
-    multiply = PRODUCT * frequencies * kb * cb * target.lanes * g.tiles / rate
-    latency, broadcast = ISSUE[target.isa]
-    multiply *= max(1.0, latency / (g.t_tile * g.k_tile)) + broadcast / g.k_tile
+    register = Tile(g.t_images * g.t_rows, g.t_cols, g.k_tile)
+    multiply = frequencies * kb * cb * target.lanes * g.tiles / rate
+    multiply *= tile_cycles(register, cb * target.lanes)
     forward = TRANSFORM * g.tiles * cb * _transform(s, m, target, inverse=False) / rate
     inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
     weights = frequencies * cb * target.lanes * kb * vector
-    held = frequencies * g.tiles * (cb + kb) * vector
+    v, m_panel = (frequencies * g.tiles * n * vector for n in (cb, g.k_panel))
     from_memory = weights / target.memory_bandwidth
+    spilled = _spilled(v + m_panel, target)  # part of V and M that L2 does not hold
     if g.phased:
-        multiply *= _imbalance(frequencies * (kb // g.k_tile), threads) / threads
+        share = _imbalance(panels, threads) / threads
         forward *= _imbalance(cb * g.images * g.rows, threads) / threads
-        inverse *= _imbalance(kb * g.images * g.rows, threads) / threads
         again = 0.0 if weights < target.l3 / 2 else from_memory
-        total = count * (forward + inverse) + 3 * count * target.launch_seconds
-        total += _overlapped(multiply, from_memory) + (count - 1) * _overlapped(multiply, again)
-        exchange = count * _exchange(held / threads, target)
-        if threads > 1:  # what one thread has written is read by others
-            exchange += SEEN * count * 2 * held / threads / target.l3_bandwidth
+        reads = panels * share * v * spilled / target.l3_bandwidth
+        reads += v * (threads - 1) / threads / target.l3_bandwidth  # what other threads have written
+        total = count * (forward + inverse * share + 2 * target.launch_seconds)
+        total += _overlapped(multiply * share, from_memory + reads)
+        total += (count - 1) * _overlapped(multiply * share, again + reads)
+        seen = count * (v / threads + panels * share * 2 * m_panel) * spilled / target.l3_bandwidth
     else:
         rounds = -(-count // threads)
-        later = weights / _bandwidth(weights + held, target)
+        again = weights / _bandwidth(weights + v + m_panel, target)
+        reads = panels * v * spilled / target.l3_bandwidth
         total = rounds * (forward + inverse) + target.launch_seconds
         # every thread reads all weights, at times of its own
-        total += _overlapped(multiply, (1.3 if threads > 1 else 1.0) * from_memory)
-        total += (rounds - 1) * max(multiply, later)
-        exchange = rounds * _exchange(held, target)
+        total += _overlapped(multiply, (1.3 if threads > 1 else 1.0) * from_memory + reads)
+        total += (rounds - 1) * _overlapped(multiply, again + reads)
+        seen = rounds * (v + panels * 2 * m_panel) * spilled / target.l3_bandwidth
     moved = 4 * target.lanes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.output))
     if moved > target.l3 / 2:
         # transforms that spill wait for memory more often
         total += moved / target.memory_bandwidth * (1.0 if frequencies < 1.5 * target.registers else 2.5)
-    return total + exchange
+    return total + seen
 
 
-PRODUCT = 1.01
 SPILL = 5.0
 """Instructions for each value of a tile that has no register."""
-ISSUE = {"avx512": (5, 0.0), "avx2": (8, 0.15), "generic": (8, 0.7)}
-"""Independent sums that keep the multiply-add units busy; cost of a broadcast, in multiply-adds.
-
-AVX-512 broadcasts in the multiply-add itself; SSE takes a load and a shuffle. Measured on Zen 4.
-"""
 TRANSFORM = 0.9
 SEEN = 0.25
 """Part of the shorter of two overlapping activities that is seen nevertheless."""
-EXCHANGED = 1.4
-"""Part of the traffic of V and M between stages that is seen where they exceed L2 twice and more."""
 
 
 def _overlapped(work: float, traffic: float) -> float:
@@ -223,13 +224,9 @@ def _bandwidth(size: float, target: Target) -> float:
     return target.memory_bandwidth / target.threads
 
 
-def _exchange(size: float, target: Target) -> float:
-    """Seconds in which a thread writes and reads `size` bytes between stages, as far as they are seen.
-
-    What exceeds L2 a little is mostly hidden, what exceeds it by far is not.
-    """
-    seen = 0.0 if size <= 0.75 * target.l2 else SEEN if size <= 2 * target.l2 else EXCHANGED
-    return seen * 2 * size / _bandwidth(size, target)
+def _spilled(size: float, target: Target) -> float:
+    """Part of `size` bytes, used over and over, that three quarters of L2 do not hold."""
+    return max(0.0, 1 - 0.75 * target.l2 / size)
 
 
 @lru_cache(maxsize=1024)

@@ -19,15 +19,21 @@ the two networks; depthwise layers of MobileNet v2 run at 79 to 101 GFLOP/s, tho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
+
 from convc.schedules.base import Config, NotApplicable
+from convc.schedules.cpu.prefetch import LINE, TO_L2, spread
 from convc.target import Target
 from convc.tiling.product import blocks_last, direct_tile, direct_tiles
 from convc.tiling.registers import Tile
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
+
+Loop = Any
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,50 @@ def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
     for loop in (oh_tile, ow_tile, block_tile):
         sch.unroll(loop)
     sch.vectorize(lane)
-    accumulate(sch, product, tiles, len(w.outputs[0].shape) - 2)
+    step = accumulate(sch, product, tiles, len(w.outputs[0].shape) - 2)
+    if _reads_each_weight_once(w, target, config):
+        _prefetch_weights(sch, tiles, step, config)
 
 
-def accumulate(sch: Any, product: Any, tiles: Any, spatial: int) -> None:
-    """Compute a tile's sums under loop `tiles`: reduction outside, pixels and then blocks unrolled inside."""
+def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -> bool:
+    """Whether weights come panel by panel out of memory, rather than again and again from a cache."""
+    s = ConvShape.of(w)
+    return not config.blocks_last and s.groups == 1 and 4 * s.oc * s.ic * math.prod(s.kernel) > target.l1
+
+
+def _prefetch_weights(sch: Any, tiles: Loop, step: Loop, config: DirectConfig) -> None:
+    """While the pixels pass a panel of weights, `blocks` vectors of channels wide, fetch the next panel."""
+    weights, out = (sch.mod["main"].params[i] for i in (1, -1))
+    blocks, *inner, lanes = (int(e) for e in weights.shape)
+    all_tiles, steps = sch.get(tiles), sch.get(step)
+    panels = blocks // config.blocks
+    passes = int(all_tiles.extent) // int(out.shape[0]) // panels
+    position = all_tiles.loop_var
+    following = (position // passes + 1) % panels
+    per_line = max(1, LINE // lanes)
+
+    def load(line: Any) -> list[Any]:
+        where = [*[0] * (len(inner) - 1), line * per_line, 0]
+        return [
+            tirx.BufferLoad(weights, [following * config.blocks + k, *where]) for k in range(config.blocks)
+        ]
+
+    spread(
+        sch,
+        step,
+        slot=position % passes * steps.extent + steps.loop_var,
+        slots=passes * int(steps.extent),
+        lines=math.prod(inner) // per_line,
+        load=load,
+        level=TO_L2,
+    )
+
+
+def accumulate(sch: Any, product: Any, tiles: Loop, spatial: int) -> Loop:
+    """Compute a tile's sums under loop `tiles`: reduction outside, pixels and then blocks unrolled inside.
+
+    Returns the outermost loop of the reduction.
+    """
     count = len(sch.get_loops(product))
     sch.compute_at(product, tiles, preserve_unit_loops=True)
     loops = sch.get_loops(product)[-count:]
@@ -90,3 +135,4 @@ def accumulate(sch: Any, product: Any, tiles: Any, spatial: int) -> None:
         sch.unroll(loop)
     sch.vectorize(lane)
     sch.decompose_reduction(product, reduction[0])
+    return reduction[0]

@@ -32,8 +32,9 @@ from typing import Any
 from tvm import tirx
 
 from convc.schedules.base import Config, NotApplicable
+from convc.schedules.cpu.prefetch import LINE, SEVERAL, TO_L1, TO_L2, spread
 from convc.target import Target
-from convc.tiling.registers import flatten
+from convc.tiling.registers import flatten, unflatten
 from convc.tiling.winograd import (
     OVERRUN,
     Group,
@@ -50,15 +51,6 @@ Loop = Any
 
 ODD_LINES = (32, 16)
 """Strides of 16 modulo 32 elements of 4 bytes: an odd number of lines of 64 bytes."""
-LINE = 16  # float32 elements of a cache line
-TO_L1, TO_L2 = 3, 2  # llvm.prefetch's locality
-SEVERAL = 4
-"""Register tiles that use a panel of weights, from which on the next one has time to go straight to L1.
-
-With fewer, requests to L1 wait for its few line buffers. Weights out of memory, 2 threads: 128 channels, 7
-tiles, 0.356 ms to L2 and 0.289 to L1; 512 channels, one tile, 1.60 ms to L2 and 1.98 to L1.
-"""
-
 
 @dataclass(frozen=True)
 class WinogradConfig(Group, Config):
@@ -93,7 +85,7 @@ class WinogradSchedule:
         s = ConvShape.of(w)
         _check(s, self.m, target, config)
         rank = len(s.kernel)
-        outer, k, n, tiles = _group_loops(sch, s, self.m, config)
+        outer, panel, k, n, tiles = _group_loops(sch, s, self.m, config)
 
         last = [d for d, r in enumerate(s.kernel) if r > 1][:-1]
         inverse = [*(f"{INVERSE_TRANSFORM}_{d}" for d in last), INVERSE_TRANSFORM]
@@ -101,23 +93,21 @@ class WinogradSchedule:
         for name in reversed(inverse):
             sch.compute_at(name, tiles[-1], preserve_unit_loops=True)
             _straight_line(sch, name, rank)
-        for name in (MULTIPLY, INPUT_TRANSFORM):
-            sch.compute_at(name, outer[-1], preserve_unit_loops=True)
+        for name, loop in ((MULTIPLY, panel), (INPUT_TRANSFORM, outer[-1])):
+            sch.compute_at(name, loop, preserve_unit_loops=True)
             # An odd number of cache lines between frequencies: the lines of a tile fall into different sets.
             sch.storage_align(name, 0, rank - 1, *ODD_LINES)
 
-        panels, tile_loops, reduction = _product_loops(sch, rank, config)
+        pieces, tile_loops, reduction = _product_loops(sch, rank, config)
         transform = _transform_loops(sch, rank, forward)
         if config.phased:
-            for loops in (transform, (k, n, *tiles[:-1])):
-                sch.parallel(sch.fuse(*loops))
-            panels = [sch.fuse(*panels)]
-            sch.parallel(panels[0])
+            sch.parallel(sch.fuse(*transform))
+            sch.parallel(panel)
         else:
             sch.parallel(sch.fuse(*outer))
         # last, because two blocks then write the sums and nothing can be moved any more
         sch.decompose_reduction(MULTIPLY, reduction)
-        _prefetch_weights(sch, panels, tile_loops, reduction, config.k_tile)
+        _prefetch_weights(sch, panel, pieces, tile_loops, reduction, config.k_tile)
 
 
 def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None:
@@ -126,6 +116,10 @@ def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None
     if blocks % config.k_tile:
         raise NotApplicable(
             f"{blocks} blocks of output channels are not a multiple of k_tile {config.k_tile}."
+        )
+    if blocks % config.k_panel or config.k_panel % config.k_tile:
+        raise NotApplicable(
+            f"A panel of {config.k_panel} blocks is no multiple of k_tile {config.k_tile} or divides not {blocks}."
         )
     for name in ("images", "rows", "cols"):
         whole, part = getattr(config, name), getattr(config, f"t_{name}")
@@ -148,8 +142,8 @@ def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None
 
 def _group_loops(
     sch: Any, s: ConvShape, m: int, config: WinogradConfig
-) -> tuple[list[Loop], Loop, Loop, list[Loop]]:
-    """Split the output's loops: those over groups, channel blocks, images of a group, tiles of a group."""
+) -> tuple[list[Loop], Loop, Loop, Loop, list[Loop]]:
+    """Split the output's loops: groups, panels, channel blocks, images of a group, tiles of a group."""
     n, k, *spatial, lane = sch.get_loops(OUTPUT)
     n_outer, n = sch.split(n, [None, config.images])
     outer: list[Loop] = [n_outer]
@@ -160,11 +154,12 @@ def _group_loops(
         parts = sch.split(loop, [None, count, pixels])
         for loops, part in zip((outer, tiles, inner), parts, strict=True):
             loops.append(part)
-    sch.reorder(*outer, k, n, *tiles, *inner, lane)
+    panel, k = sch.split(k, [None, config.k_panel])
+    sch.reorder(*outer, panel, k, n, *tiles, *inner, lane)
     for loop in inner:
         sch.unroll(loop)
     sch.vectorize(lane)
-    return outer, k, n, tiles
+    return outer, panel, k, n, tiles
 
 
 def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Loop], list[Loop], Loop]:
@@ -190,36 +185,34 @@ def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Lo
 
 
 def _prefetch_weights(
-    sch: Any, panels: list[Loop], tile_loops: list[Loop], reduction: Loop, k_tile: int
+    sch: Any, panel: Loop, pieces: list[Loop], tile_loops: list[Loop], reduction: Loop, k_tile: int
 ) -> None:
-    """While a panel of weights is used, fetch the next one, a few lines for each block of input channels.
+    """While the weights of a frequency are used, fetch those that follow, some for each block of input channels.
 
-    A panel, (C padded, k_tile, lanes), follows the one before in memory. It is used by all register tiles of
-    a group but read from memory for the first, and hardware prefetching then has only the time of that one.
+    They are used by all register tiles of a group but read from memory for the first.
     """
-    block = sch.get(reduction)
     u = sch.mod["main"].params[1]
-    channels, lanes = (int(e) for e in u.shape[-2:])
+    *_, channels, lanes = (int(e) for e in u.shape)
+    outer = [sch.get(loop) for loop in (panel, *pieces)]
+    extents = [int(f.extent) for f in outer]
+    following = unflatten(flatten([f.loop_var for f in outer], extents) + 1, extents)
+    first = (following[0] * extents[-1] + following[-1]) * k_tile
     per_line = max(1, LINE // lanes)  # channels of one vector in a cache line
-    panel_loops, passes = ([sch.get(loop) for loop in loops] for loops in (panels, tile_loops))
-    panel = flatten([f.loop_var for f in panel_loops], [f.extent for f in panel_loops])
-    lines = channels * k_tile // per_line
-    slots = [*passes, block]
-    slot = flatten([f.loop_var for f in slots], [f.extent for f in slots])
-    each = -(-lines // math.prod(int(f.extent) for f in slots))
-    level = TO_L1 if math.prod(int(f.extent) for f in passes) >= SEVERAL else TO_L2
-    statements = []
-    for i in range(each):
-        row = (panel + 1) * (channels * k_tile) + (slot * each + i) * per_line
-        address = tirx.address_of(tirx.BufferLoad(u, [*[0] * (len(u.shape) - 2), row, 0]))
-        intrinsic = tirx.call_llvm_intrin("void", "llvm.prefetch", address, 0, level, 1)
-        statements.append(tirx.Evaluate(intrinsic))
-    fetch = tirx.SeqStmt(statements) if each > 1 else statements[0]
-    if each * math.prod(int(f.extent) for f in slots) > lines + each:
-        fetch = tirx.IfThenElse(slot * each < lines, fetch, None)
-    body = tirx.SeqStmt([fetch, block.body])
-    sch.state.replace(
-        sch.get_sref(reduction), tirx.For(block.loop_var, block.min, block.extent, block.kind, body)
+    visits = [sch.get(loop) for loop in (*tile_loops, reduction)]
+    passes = math.prod(int(f.extent) for f in visits[:-1])
+
+    def load(line: Any) -> list[Any]:
+        where = [*following[1:-1], line * per_line, 0]
+        return [tirx.BufferLoad(u, [first + k, *where]) for k in range(k_tile)]
+
+    spread(
+        sch,
+        reduction,
+        slot=flatten([f.loop_var for f in visits], [f.extent for f in visits]),
+        slots=passes * int(visits[-1].extent),
+        lines=channels // per_line,
+        load=load,
+        level=TO_L1 if passes >= SEVERAL else TO_L2,
     )
 
 
