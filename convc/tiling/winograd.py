@@ -99,9 +99,7 @@ def groups(s: ConvShape, m: int, target: Target) -> Iterator[Group]:
                         continue
                     if not fits_registers(t_images * t_rows * t_cols, k_tile, target):
                         continue
-                    yield from _groups_of(
-                        s, (rows, cols), (t_images, t_rows, t_cols), k_tile, target.lanes
-                    )
+                    yield from _groups_of(s, (rows, cols), (t_images, t_rows, t_cols), k_tile, target.lanes)
 
 
 def _groups_of(
@@ -117,7 +115,13 @@ def _groups_of(
                 for panel in panels:
                     for phased in (False, True):
                         yield Group(
-                            i * register[0], r * register[1], c * register[2], *register, k_tile, panel, phased
+                            i * register[0],
+                            r * register[1],
+                            c * register[2],
+                            *register,
+                            k_tile,
+                            panel,
+                            phased,
                         )
 
 

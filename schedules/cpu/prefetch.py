@@ -41,9 +41,7 @@ def spread(
     """
     each = -(-lines // slots)
     statements = [
-        tirx.Evaluate(
-            tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(element), 0, level, 1)
-        )
+        tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(element), 0, level, 1))
         for i in range(each)
         for element in load(slot * each + i)
     ]

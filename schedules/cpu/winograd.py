@@ -1,23 +1,27 @@
 """Schedule of Winograd convolutions: groups of tiles that stay in a core's L2 cache.
 
-A group is a rectangle of tiles. Its input is transformed, multiplied with the weights frequency by frequency,
-transformed back, finished and stored before the next group is begun:
+A group is a rectangle of tiles. Its input is transformed; then, for one panel of output channels after the
+other, it is multiplied with the weights frequency by frequency, transformed back, finished and stored:
 
     parallel group                                      not phased: threads take different groups
       for c, tile                                       phased: parallel (c, row of tiles)
         V[*, *, c, tile] = B^T d B                      A * A vectors, straight-line code in registers
-      for i, j, k_outer                                 phased: parallel (i, j, k_outer)
-        for t_outer
-          sums[t_tile, k_tile] = 0                      in registers
-          for c: sums += V[i, j, c, t] * U[i, j, k, c]  one broadcast each, k_tile vectors of weights
-          M[i, j, k, t] = sums
-      for k, tile                                       phased: parallel (k, row of tiles)
-        y = epilogue(A^T M A + bias)                    m * m vectors, straight-line code in registers
+      for panel                                         phased: parallel
+        for i, j, k_outer
+          for t_outer
+            sums[t_tile, k_tile] = 0                    in registers
+            for c: sums += V[i, j, c, t] * U[k, i, j, c]    one broadcast each, k_tile vectors of weights
+            M[i, j, k, t] = sums
+        for k, tile
+          y = epilogue(A^T M A + bias)                  m * m vectors, straight-line code in registers
 
 Registers: t_tile * k_tile sums, k_tile vectors of weights, and one for the broadcast unless it is an
-operand in memory (`fits_registers`): 28 x 1, 14 x 2, 7 x 3 or 6 x 4 of the 32 of AVX-512, 13 x 1, 6 x 2 or
-4 x 3 of the 16 of AVX2. V and M of a group take A * A * (C + K) * tiles * 4 bytes; `tiling.winograd.seconds`
-weighs their size against L2, the traffic of U (once for each group) and the balance between threads.
+operand in memory (`fits_registers`): 14 x 2, 28 x 1, 7 x 3 or 6 x 4 of the 32 of AVX-512, 13 x 1, 6 x 2 or
+4 x 3 of the 16 of AVX2. A core that starts two multiply-adds a cycle also reads two operands a cycle, so that
+28 x 1, with 29 reads for 28 products, is bound by its reads and 14 x 2 is not (Zen 5: 64 channels at 56x56 in
+0.154 ms against 0.175). V of a group takes A * A * C * tiles * 4 bytes, M of a panel A * A * tiles * k_panel
+vectors; `tiling.winograd.seconds` weighs them against L2, with the traffic of U (once for each group) and the
+balance between threads.
 
 A group may run over the edge of the map: tiles there repeat the last one, and only stores are conditional.
 """
@@ -51,6 +55,7 @@ Loop = Any
 
 ODD_LINES = (32, 16)
 """Strides of 16 modulo 32 elements of 4 bytes: an odd number of lines of 64 bytes."""
+
 
 @dataclass(frozen=True)
 class WinogradConfig(Group, Config):
@@ -119,7 +124,8 @@ def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None
         )
     if blocks % config.k_panel or config.k_panel % config.k_tile:
         raise NotApplicable(
-            f"A panel of {config.k_panel} blocks is no multiple of k_tile {config.k_tile} or divides not {blocks}."
+            f"A panel of {config.k_panel} blocks must be a multiple of k_tile {config.k_tile} and divide the"
+            f" {blocks} blocks of output channels."
         )
     for name in ("images", "rows", "cols"):
         whole, part = getattr(config, name), getattr(config, f"t_{name}")
