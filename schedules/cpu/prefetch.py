@@ -20,8 +20,8 @@ TO_L1, TO_L2 = 3, 2  # llvm.prefetch's locality
 SEVERAL = 4
 """Passes through a panel of weights from which on the next one has time to go straight to L1.
 
-With fewer, requests to L1 wait for its few line buffers. Weights out of memory, 2 Zen 4 threads: 128 channels,
-7 tiles, 0.356 ms to L2 and 0.289 to L1; 512 channels, one tile, 1.60 ms to L2 and 1.98 to L1.
+With fewer, requests to L1 wait for its few line buffers. Weights out of memory, 2 Zen 4 threads: 128
+channels, 7 tiles, 0.356 ms to L2 and 0.289 to L1; 512 channels, one tile, 1.60 ms to L2 and 1.98 to L1.
 """
 
 

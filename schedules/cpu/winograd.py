@@ -90,7 +90,7 @@ class WinogradSchedule:
         s = ConvShape.of(w)
         _check(s, self.m, target, config)
         rank = len(s.kernel)
-        outer, panel, k, n, tiles = _group_loops(sch, s, self.m, config)
+        outer, panel, tiles = _group_loops(sch, s, self.m, config)
 
         last = [d for d, r in enumerate(s.kernel) if r > 1][:-1]
         inverse = [*(f"{INVERSE_TRANSFORM}_{d}" for d in last), INVERSE_TRANSFORM]
@@ -148,8 +148,8 @@ def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None
 
 def _group_loops(
     sch: Any, s: ConvShape, m: int, config: WinogradConfig
-) -> tuple[list[Loop], Loop, Loop, Loop, list[Loop]]:
-    """Split the output's loops: groups, panels, channel blocks, images of a group, tiles of a group."""
+) -> tuple[list[Loop], Loop, list[Loop]]:
+    """Split the output's loops; returns those over groups, over panels, and over the tiles of a group."""
     n, k, *spatial, lane = sch.get_loops(OUTPUT)
     n_outer, n = sch.split(n, [None, config.images])
     outer: list[Loop] = [n_outer]
@@ -165,7 +165,7 @@ def _group_loops(
     for loop in inner:
         sch.unroll(loop)
     sch.vectorize(lane)
-    return outer, panel, k, n, tiles
+    return outer, panel, tiles
 
 
 def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Loop], list[Loop], Loop]:
@@ -193,7 +193,7 @@ def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Lo
 def _prefetch_weights(
     sch: Any, panel: Loop, pieces: list[Loop], tile_loops: list[Loop], reduction: Loop, k_tile: int
 ) -> None:
-    """While the weights of a frequency are used, fetch those that follow, some for each block of input channels.
+    """While the weights of a frequency are used, fetch those that follow, some in each step of the sum.
 
     They are used by all register tiles of a group but read from memory for the first.
     """
