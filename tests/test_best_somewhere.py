@@ -52,6 +52,12 @@ def conv(
     return Layer(best, shape, add)
 
 
+def grouped(best: str, shape: Shape, size: int) -> Layer:
+    """A 3x3 convolution in groups of `size` channels."""
+    groups = shape[1] // size
+    return Layer(best, shape, lambda net, x: net.conv(x, shape[1], 3, padding=1, groups=groups, name="layer"))
+
+
 LAYERS = {
     # stems of 3 channels, and strided bodies
     "resnet50/conv1": conv("direct", (1, 3, 224, 224), 64, 7, stride=2),
@@ -69,6 +75,11 @@ LAYERS = {
     "googlenet/inception_4a.3x3": conv("winograd4", (1, 96, 14, 14), 208, 3),
     "resnet18/layer4.1.conv1": conv("winograd2", (1, 512, 7, 7), 512, 3),
     "googlenet/inception_5b.3x3": conv("winograd2", (1, 192, 7, 7), 384, 3),
+    # groups of few channels: 4 groups in a vector, and groups that are no whole number of vectors
+    "resnext50_32x4d/layer1.1.conv2": grouped("grouped", (1, 128, 56, 56), 4),
+    "resnext50_32x4d/layer2.1.conv2": grouped("grouped", (1, 256, 28, 28), 8),
+    "regnet_x_1_6gf/block2.1.conv2": grouped("grouped", (1, 168, 28, 28), 24),
+    "resnext50_32x4d/layer3.1.conv2": grouped("direct", (1, 512, 14, 14), 16),
     # large dense kernels: Wei et al., Convolutional Pose Machines, CVPR 2016, figure 2
     "pose_machine/stage2.conv2": conv("fft", (1, 128, 46, 46), 128, 11),
     "dense_11x11": conv("fft", (1, 64, 56, 56), 64, 11),

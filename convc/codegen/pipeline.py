@@ -13,6 +13,8 @@ import tvm  # noqa: E402
 import tvm_ffi  # noqa: E402
 from tvm import tirx  # noqa: E402
 
+from convc.codegen.shuffles import shuffle_scattered_loads  # noqa: E402
+
 if _torch_absent:
     del sys.modules["torch"]
 
@@ -64,7 +66,8 @@ def _pipeline() -> tuple[Any, Any, Any]:
         # and finds nothing that LLVM does not find again.
         with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
             # Cutting a loop copies its body, and with it the variables bound inside expressions.
-            return _stack_buffers()(base(tirx.transform.ConvertSSA()(mod)))
+            lowered = base(tirx.transform.ConvertSSA()(mod))
+            return _stack_buffers()(shuffle_scattered_loads()(lowered))
 
     return run, finalize_host, finalize_device
 

@@ -6,6 +6,7 @@ from convc.lowering.base import Lowering
 from convc.lowering.direct import Direct
 from convc.lowering.fft import Fft
 from convc.lowering.generic import Generic
+from convc.lowering.grouped import Grouped
 from convc.lowering.im2col import Im2col
 from convc.lowering.linear import Gemm
 from convc.lowering.transpose import DirectTranspose
@@ -13,6 +14,7 @@ from convc.lowering.winograd import Winograd2, Winograd4, Winograd6
 
 LOWERINGS: tuple[Lowering, ...] = (
     Direct(),
+    Grouped(),
     DirectTranspose(),
     Im2col(),
     Winograd2(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convc.schedules.cpu import direct, fft, gemm, generic, im2col, transpose
+from convc.schedules.cpu import direct, fft, gemm, generic, grouped, im2col, transpose
 from convc.schedules.cpu.winograd import WinogradSchedule
 
 SCHEDULES: dict[str, Any] = {
@@ -12,6 +12,7 @@ SCHEDULES: dict[str, Any] = {
     "fft": fft,
     "gemm": gemm,
     "generic": generic,
+    "grouped": grouped,
     "im2col": im2col,
     "transpose": transpose,
     "winograd2": WinogradSchedule(2),
