@@ -9,9 +9,8 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import compile_options, json_option, parse_algorithms, parse_shapes
+from convc.cli.options import Bar, compile_options, json_option, parse_algorithms, parse_shapes
 from convc.errors import OptionError
-from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan
 
 
@@ -63,7 +62,8 @@ def command(
             max_error,
             all_errors=True,
         )
-        compilation = compiler.plan(path, options, Progress())
+        with Bar() as progress:
+            compilation = compiler.plan(path, options, progress)
         layers = _only(compiler.layer_plans(compilation), layer)
         if measure:
             layers = measured(compilation, layers)

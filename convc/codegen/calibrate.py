@@ -224,7 +224,7 @@ def _build(path: Path, target: Target) -> None:
         ]
     )
     figures = TensorInfo("figures", (len(fields(Calibration)),), "float64")
-    steps = ("arithmetic", "caches", "memory", "launch")
+    steps = ("prepare", "shared", "arithmetic", "shared", "caches", "shared")
     manifest = Manifest("calibrate", (), (figures,), (), steps, asdict(target), target.threads, workspace, 0)
     manifest.write(path, Weights(-(-path.stat().st_size // PAGE) * PAGE, 0))
 
