@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check clean $(BENCHMARKS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits_demo.py
@@ -16,9 +17,15 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Each writes benchmarks/results/NAME.json and .svg; for instance
+# `make bench-networks ARGS="--threads 2,1 folder_of_models"`. Run them on a quiet machine.
+$(BENCHMARKS): bench-%: $(VENV)/.bench
+	$(BIN)/python benchmarks/$*.py $(ARGS)
+
 # From another folder: tools that read paths do not follow the mapping of packages to folders.
 types: $(VENV)/.test
 	cd $(VENV) && bin/python -m mypy --config-file ../pyproject.toml -p convc
+	cd $(VENV) && bin/python -m mypy --config-file ../pyproject.toml ../benchmarks
 
 check: test lint types
 
@@ -30,6 +37,10 @@ SOURCES := pyproject.toml $(shell find convc frontends schedules -name '*.py' -o
 
 $(VENV)/.demo: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[demo,bench]'
+	touch $@
+
+$(VENV)/.bench: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[bench]'
 	touch $@
 
 $(VENV)/.test: $(BIN)/python $(SOURCES)

@@ -1,75 +1,187 @@
-"""Time each candidate of each layer on this machine, alone, with random weights."""
+"""Time each candidate of each layer on this machine, caches being as in the network.
+
+All candidates of a layer are put into one module and run in turns:
+
+    sweep; source -> layer under candidate 1 -> copy; sweep; source -> layer under candidate 2 -> copy; ...
+
+`source` writes the layer's inputs just before, as the layer's producer does: they lie where a network leaves
+them. `sweep` reads as many bytes of other weights as the network has, up to twice the last cache: a layer's
+weights are as cold as they are when a network comes round again, from memory in ResNet-50, from the last
+cache in SqueezeNet. `copy` takes the result, so that it goes to a workspace and not to memory that was never
+touched. Only the layer's own step counts, not conversions of layout. Its time is the median of 7 to 50 runs
+in a process of its own.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from convc.compiler import Compilation, Options, build, lower
+from convc.errors import CompileError
+from convc.evaluate import evaluate
 from convc.ir import Graph, Node, Value
+from convc.ops.linear import GemmAttrs
 from convc.progress import Progress
 from convc.runtime.manifest import Candidate, LayerPlan
-from convc.verify import random_inputs
+from convc.types import PLAIN, Array, TensorType
+from convc.verify import random_inputs, relative_error
 from convc.workload import Workload
 
-REPEAT = 30
+SECONDS = 0.5
+"""Time that the runs of one layer's module shall take."""
+
+SWEEP_COLUMNS = 1024
+
+_CHILD = Path(__file__).with_name("profile_child.py")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate, measured: seconds a run; the error against float64, if that was computed."""
+
+    seconds: float
+    error: float | None = None
 
 
 def measured(compilation: Compilation, layers: Sequence[LayerPlan]) -> tuple[LayerPlan, ...]:
     """The plans with `measured_ms` for every candidate that was not refused; equal workloads share."""
     nodes = {node.name: node for node in compilation.graph.nodes}
-    seen: dict[tuple[Workload, str], float] = {}
-
-    def time(node: Node, candidate: Candidate) -> Candidate:
-        if candidate.predicted_ms is None or len(node.outputs) > 1:
-            return candidate
-        key = (compilation.choices[node].workload, candidate.lowering)
+    seen: dict[tuple[Workload, tuple[str, ...]], Mapping[str, Trial]] = {}
+    plans = []
+    for plan in layers:
+        node = nodes[plan.name]
+        names = candidates(node, plan)
+        key = (unplaced(compilation.choices[node].workload), names)
         if key not in seen:
-            seen[key] = _measure(compilation, node, candidate.lowering) * 1e3
-        return replace(candidate, measured_ms=seen[key])
-
-    return tuple(
-        replace(plan, candidates=tuple(time(nodes[plan.name], c) for c in plan.candidates)) for plan in layers
-    )
+            seen[key] = measure(compilation, node, names) if names else {}
+        plans.append(replace(plan, candidates=tuple(_with_time(c, seen[key]) for c in plan.candidates)))
+    return tuple(plans)
 
 
-def _measure(compilation: Compilation, node: Node, lowering: str) -> float:
-    """Median seconds of one layer under one lowering."""
-    graph = _alone(compilation.graph, node)
-    options = Options(algorithms={node.name: lowering}, max_error=float("inf"))
+def _with_time(candidate: Candidate, trials: Mapping[str, Trial]) -> Candidate:
+    trial = trials.get(candidate.lowering)
+    return candidate if trial is None else replace(candidate, measured_ms=1e3 * trial.seconds)
+
+
+def candidates(node: Node, plan: LayerPlan) -> tuple[str, ...]:
+    """The lowerings of a layer that can be measured: all that can compute it, whatever their error."""
+    if len(node.outputs) > 1:
+        return ()
+    return tuple(sorted(c.lowering for c in plan.candidates if c.predicted_ms is not None))
+
+
+def unplaced(workload: Workload) -> Workload:
+    """The work itself, however its operands are stored."""
+    return workload.stored_as([PLAIN] * len(workload.inputs), [PLAIN] * len(workload.outputs))
+
+
+def measure(
+    compilation: Compilation, node: Node, lowerings: Sequence[str], *, errors: bool = False
+) -> dict[str, Trial]:
+    """Time one layer under each of the lowerings, with its own weights and drawn inputs.
+
+    `errors` compares each result with the float64 reference too. Raises CompileError when the module crashes.
+    """
+    graph = _trials(compilation, node, lowerings)
+    options = Options(algorithms={_layer(name): name for name in lowerings}, max_error=float("inf"))
+    feeds = random_inputs(graph)
     single = lower(graph, graph, options, compilation.target, Progress())
-    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
-        module = build(single, Path(folder) / "layer.so", Progress(), verify=False)
-        times = module.profile(random_inputs(graph), repeat=REPEAT)
-    return sum(t for t, step in zip(times, module.manifest.steps, strict=True) if step == node.name)
+    with tempfile.TemporaryDirectory(prefix="convc-") as name:
+        folder = Path(name)
+        module = build(single, folder / "layer.so", Progress(), verify=False)
+        np.savez(folder / "feeds.npz", allow_pickle=False, **feeds)
+        times = _profile(folder, compilation.target.threads, node.name)
+        seconds = dict.fromkeys(lowerings, 0.0)
+        for step, time in zip(module.manifest.steps, times, strict=True):
+            for lowering in lowerings:
+                seconds[lowering] += time if step == _layer(lowering) else 0.0
+        found = _errors(compilation, node, lowerings, feeds, folder / "outputs.npz") if errors else {}
+    # A layer that became a view of its input has no step, and there is nothing to compare.
+    return {name: Trial(s, found.get(name)) for name, s in seconds.items() if s > 0}
 
 
-def _alone(source: Graph, node: Node) -> Graph:
-    """A graph of this node, its computed inputs as inputs, its constants drawn anew."""
+def _layer(lowering: str) -> str:
+    """The name of the layer under one lowering."""
+    return f"{lowering}.layer"
+
+
+def _profile(folder: Path, threads: int, layer: str) -> list[float]:
+    arguments = ("layer.so", str(threads), "feeds.npz", "outputs.npz", str(SECONDS))
+    done = subprocess.run(
+        [sys.executable, str(_CHILD), *arguments], capture_output=True, text=True, check=False, cwd=folder
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}, no message"])[-1]
+        raise CompileError(f"Layer '{layer}' could not be measured: {last}")
+    times: list[float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return times
+
+
+def _trials(compilation: Compilation, node: Node, lowerings: Sequence[str]) -> Graph:
+    """Every candidate between sweep, source and copy; one output for each lowering, then the sweeps'."""
     graph = Graph(node.name)
-    rng = np.random.default_rng(0)
-    inputs: list[Value | None] = []
-    for index, value in enumerate(node.inputs):
-        if value is None:
-            inputs.append(None)
-            continue
-        data = source.constant(value)
-        if data is None:
-            inputs.append(
-                graph.add_input(f"input{index}", replace(value.type, layout=type(value.type.layout)()))
-            )
-        elif data.dtype.kind == "f":
-            inputs.append(
-                graph.add_constant(
-                    f"constant{index}", rng.standard_normal(data.shape).astype(data.dtype) * 0.05
-                )
-            )
-        else:
-            inputs.append(graph.add_constant(f"constant{index}", data))
-    made = graph.add(node.op, inputs, node.attrs, name=node.name, epilogue=node.epilogue, arity=node.arity)
-    graph.set_outputs(made.outputs)
+    rows = max(1, min(compilation.program.weights_bytes, 2 * compilation.target.l3) // (4 * SWEEP_COLUMNS))
+    vector = graph.add_input("sweep", TensorType((1, rows)))
+    others = graph.add_constant("sweep.weight", np.zeros((rows, SWEEP_COLUMNS), "float32"))
+    inputs = _inputs(graph, compilation.graph, node)
+    outputs, swept = [], []
+    for lowering in lowerings:
+        swept.append(graph.add("gemm", [vector, others], GemmAttrs(), name=f"{lowering}.sweep").output)
+        outputs.append(_chain(graph, compilation.graph, node, inputs, lowering))
+    graph.set_outputs([*outputs, *swept])
     return graph
+
+
+def _inputs(graph: Graph, source: Graph, node: Node) -> list[Value | None]:
+    """Inputs of the trial graph for the layer's computed inputs; None where it has a constant or nothing."""
+    return [
+        None
+        if value is None or source.constant(value) is not None
+        else graph.add_input(f"input{index}", value.type.with_layout(PLAIN))
+        for index, value in enumerate(node.inputs)
+    ]
+
+
+def _chain(graph: Graph, source: Graph, node: Node, inputs: Sequence[Value | None], lowering: str) -> Value:
+    """Source, layer and copy for one candidate; the copy's result."""
+    operands: list[Value | None] = []
+    for index, (value, given) in enumerate(zip(node.inputs, inputs, strict=True)):
+        data = source.constant(value)
+        if data is not None:
+            operands.append(graph.add_constant(f"{lowering}.constant{index}", data))
+        else:
+            operands.append(None if given is None else _copy(graph, given, f"{lowering}.source{index}"))
+    made = graph.add(
+        node.op, operands, node.attrs, name=_layer(lowering), epilogue=node.epilogue, arity=node.arity
+    )
+    return _copy(graph, made.output, f"{lowering}.copy")
+
+
+def _copy(graph: Graph, value: Value, name: str) -> Value:
+    """Write the value anew: its negative, which no pass or plan takes for the value itself."""
+    return graph.add("neg", [value], name=name).output if value.type.is_float else value
+
+
+def _errors(
+    compilation: Compilation,
+    node: Node,
+    lowerings: Sequence[str],
+    feeds: Mapping[str, Array],
+    outputs: Path,
+) -> dict[str, float]:
+    """The error of each lowering's result against the float64 reference of the same chain."""
+    graph = Graph(node.name)
+    inputs = _inputs(graph, compilation.graph, node)
+    graph.set_outputs([_chain(graph, compilation.graph, node, inputs, "reference")])
+    (expected,) = evaluate(graph, {v.name: feeds[v.name] for v in graph.inputs})
+    with np.load(outputs) as file:
+        found = [file[name] for name in file.files]
+    return {name: relative_error(f, expected) for name, f in zip(lowerings, found, strict=False)}

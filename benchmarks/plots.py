@@ -1,0 +1,186 @@
+"""Plots of the records, small enough for a README. Losses are drawn as plainly as gains.
+
+python benchmarks/plots.py RECORD.json...     # again from the files
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convc.errors import OptionError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from record import Record
+
+GAIN, LOSS, INK, FAINT = "#2a6f97", "#c8553d", "#333333", "#bbbbbb"
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.prop_cycle": "cycler('color', ['2a6f97', '333333', 'c8553d', '7a9e7e'])",
+    "svg.hashsalt": "convc",  # equal records make equal files
+}
+
+
+def write(draw: Callable[[Record], Figure], log: Record, output: Path) -> Path | None:
+    """Draw a record into an SVG file beside its JSON file; None without matplotlib or figures to draw."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        print("No plot: matplotlib is not installed.", file=sys.stderr)
+        return None
+    matplotlib.use("Agg")
+    if not log.rows:
+        return None
+    path = output.with_suffix(".svg")
+    with matplotlib.rc_context(STYLE):
+        figure = draw(log)
+        figure.text(0.995, 0.005, caption(log), ha="right", va="bottom", fontsize=7, color="#777777")
+        figure.savefig(path, metadata={"Date": None})
+    return path
+
+
+def caption(log: Record) -> str:
+    """Where and when: under every plot."""
+    return f"{log.machine['cpu']}, {log.date}"
+
+
+def _panels(count: int, height: float, width: float = 3.6) -> tuple[Figure, list[Axes]]:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, count, figsize=(1.0 + width * count, height), sharey=True, squeeze=False, layout="constrained"
+    )
+    figure.get_layout_engine().set(rect=(0, 0.3 / height, 1, 1 - 0.3 / height))
+    return figure, list(axes[0])
+
+
+def networks(log: Record) -> Figure:
+    """Ratio to the faster peer: a bar a network, a panel for each number of threads and batch size."""
+    rows = [row for row in log.rows if row["ratio"] is not None]
+    kinds = list(dict.fromkeys((row["threads"], row["batch"]) for row in rows))
+    first = {row["model"]: row["ratio"] for row in rows if (row["threads"], row["batch"]) == kinds[0]}
+    names = sorted({row["model"] for row in rows}, key=lambda name: first.get(name, 9.0), reverse=True)
+    figure, axes = _panels(len(kinds), 0.9 + 0.22 * len(names), 4.2 if len(kinds) == 1 else 2.6)
+    for axis, (threads, batch) in zip(axes, kinds, strict=True):
+        here = {r["model"]: r["ratio"] for r in rows if (r["threads"], r["batch"]) == (threads, batch)}
+        for place, name in enumerate(names):
+            if name not in here:
+                continue
+            ratio = here[name]
+            axis.barh(place, ratio, height=0.62, color=LOSS if ratio > 1 else GAIN)
+            axis.text(ratio + 0.015, place, f"{ratio:.2f}", va="center", fontsize=8)
+        axis.axvline(1, color=INK, linewidth=0.8)
+        axis.set_xlim(0, max(1.12, *(r + 0.12 for r in here.values())))
+        axis.set_yticks(range(len(names)), names)
+        axis.tick_params(length=0)
+        axis.set_title(f"{threads} thread{'s' * (threads > 1)}, batch {batch}")
+        axis.set_xlabel("time / faster of onnxruntime and OpenVINO")
+    return figure
+
+
+def layers(log: Record) -> Figure:
+    """Left: direct-equivalent speed of each convolution's choice, by its work. Right: regret."""
+    figure, (speed, loss) = _two()
+    colours = {"direct": INK, "im2col": "#7a9e7e", "winograd": GAIN, "fft": LOSS}
+    convolutions = [row for row in log.rows if row["op"] == "conv" and row["chosen_ms"]]
+    for family, colour in colours.items():
+        points = [r for r in convolutions if r["chosen"].startswith(family)]
+        speed.scatter(
+            [r["flops"] / 1e9 for r in points],
+            [r["flops"] / r["chosen_ms"] / 1e6 for r in points],
+            s=11,
+            color=colour,
+            label=family,
+            linewidths=0,
+        )
+    speed.axhline(log.settings["peak_gflops"], color=FAINT, linewidth=0.8)
+    speed.annotate("peak", (1, log.settings["peak_gflops"]), xycoords=("axes fraction", "data"), fontsize=8)
+    speed.set(xscale="log", yscale="log", xlabel="GFLOP of the layer, computed directly")
+    speed.set_title("Effective GFLOP/s of each convolution's choice")
+    speed.legend(frameon=False, fontsize=8, handletextpad=0.1)
+    totals = {k: v for k, v in log.summary["networks"].items() if v["regret"] is not None}
+    names = sorted(totals, key=lambda name: totals[name]["regret"], reverse=True)[::-1]
+    for place, name in enumerate(names):
+        share = 100 * totals[name]["regret"]
+        loss.barh(place, share, height=0.62, color=LOSS if share > 5 else GAIN)
+        loss.text(share + 0.2, place, f"{share:.1f}", va="center", fontsize=8)
+    loss.axvline(5, color=FAINT, linewidth=0.8)
+    loss.set_xlim(0, max(7.0, *(110 * t["regret"] + 1 for t in totals.values())))
+    loss.set_yticks(range(len(names)), names)
+    loss.tick_params(length=0)
+    loss.set_title("Time lost by the untuned choice")
+    loss.set_xlabel("% above the best measured candidates")
+    return figure
+
+
+def _two() -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.06, 1, 0.94))
+    return figure, axes
+
+
+def scaling(log: Record) -> Figure:
+    """Time for each unit of work against the work, relative to the median: a flat line is linear cost."""
+    figure, axes = _two()
+    for axis, (kind, label) in zip(axes, (("size", "image size"), ("batch", "batch size")), strict=True):
+        for threads in sorted({row["threads"] for row in log.rows}):
+            rows = [r for r in log.rows if r["threads"] == threads and r["axis"] == kind]
+            rows.sort(key=lambda r: r[kind])
+            name = f"{threads} thread{'s' * (threads > 1)}"
+            points = [r[kind] for r in rows], [r["relative"] for r in rows]
+            axis.plot(*points, "s-" if threads == 1 else "o-", label=name, markersize=4, linewidth=1.2)
+        ticks = sorted({r[kind] for r in log.rows if r["axis"] == kind})
+        axis.axhspan(0.85, 1.15, color="#eeeeee", zorder=0)
+        axis.set_xscale("log")
+        axis.set_xticks(ticks, [str(t) for t in ticks])
+        axis.minorticks_off()
+        axis.set(xlabel=label, ylim=(0, max(2.0, 1.1 * max(r["relative"] for r in log.rows))))
+        axis.set_title("Time for the same work (1: linear; grey: within 15 %)")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def steadiness(log: Record) -> Figure:
+    """The median of each process as a dot, in percent of the middle one."""
+    kinds = [(r["model"] + f" ({r['engine']})" * (r["engine"] != "convc"), r["product"]) for r in log.rows]
+    figure, (axis,) = _panels(1, 0.9 + 0.35 * len(kinds), 6.5)
+    for place, row in enumerate(log.rows):
+        shares = [100 * ms / row["median_ms"] for ms in row["medians_ms"]]
+        inside = row["spread"] <= 0.1
+        axis.plot(shares, [place] * len(shares), "o", markersize=4, alpha=0.5, color=GAIN if inside else LOSS)
+    axis.axvspan(95, 105, color="#eeeeee", zorder=0)
+    axis.set_yticks(
+        range(len(kinds)), [name + (", NumPy products between" if size else "") for name, size in kinds]
+    )
+    axis.set_ylim(-0.6, len(kinds) - 0.4)
+    axis.tick_params(length=0)
+    axis.set_xlabel("median of one process, % of the middle one (grey: a spread of 10 %)")
+    return figure
+
+
+DRAW = {"networks": networks, "layers": layers, "scaling": scaling, "steadiness": steadiness}
+
+if __name__ == "__main__":
+    import record
+
+    for argument in sys.argv[1:]:
+        try:
+            log = record.load(Path(argument))
+            print(write(DRAW[log.benchmark], log, Path(argument)))
+        except OptionError as error:
+            sys.exit(f"error: {error}")

@@ -1,0 +1,87 @@
+"""Layers measured alone: every candidate runs, in one module, and computes the layer. No time is asserted."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from convc import compiler
+from convc.errors import CompileError
+from convc.frontends.builder import Network
+from convc.progress import Progress
+from convc.report import measure
+from convc.report.measure import candidates, measured, unplaced
+
+
+@pytest.fixture(scope="module")
+def compilation() -> compiler.Compilation:
+    """A residual block with two equal convolutions, a pooling and a linear layer."""
+    net = Network("block", seed=1)
+    x = net.input("image", (1, 16, 14, 14))
+    for index in range(2):
+        x = net.relu(net.conv(x, 16, 3, padding=1, name=f"body{index}"))
+    y = net.add(net.conv(x, 16, 1, name="shortcut"), x, name="sum")
+    net.output(net.linear(net.global_average_pool(y, name="pool"), 5, name="head"), "scores")
+    options = compiler.Options(threads=2, all_errors=True)
+    return compiler.plan(net.graph, options, Progress())
+
+
+@pytest.mark.parametrize("name", ["body1", "shortcut", "pool", "head"])
+def test_every_candidate_is_measured_and_right(compilation: compiler.Compilation, name: str) -> None:
+    (plan,) = (p for p in compiler.layer_plans(compilation) if name in (p.name, *p.origin))
+    node = compilation.graph.node(plan.name)
+    names = candidates(node, plan)
+    trials = measure.measure(compilation, node, names, errors=True)
+    assert set(trials) == set(names)
+    for lowering, trial in trials.items():
+        assert trial.seconds > 0
+        assert trial.error is not None
+        # 16 x 9 products at most, and Winograd's transforms at tiles of up to 8
+        assert trial.error < (1e-4 if lowering.startswith("winograd") else 145 * np.finfo("f4").eps)
+    if name == "body1":
+        assert trials["winograd4"].error != trials["direct"].error
+
+
+def test_equal_layers_are_measured_once(
+    compilation: compiler.Compilation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fake(_: object, node: object, names: tuple[str, ...]) -> dict[str, measure.Trial]:
+        asked.append(node.name)  # type: ignore[attr-defined]
+        return {name: measure.Trial(0.001 * len(asked)) for name in names}
+
+    monkeypatch.setattr(measure, "measure", fake)
+    plans = compiler.layer_plans(compilation)
+    found = {p.name: p for p in measured(compilation, plans)}
+    assert asked.count("body0") + asked.count("body1") == 1
+    assert len(asked) == len(set(asked))
+    for plan in found.values():
+        for c in plan.candidates:
+            assert (c.measured_ms is None) == (c.predicted_ms is None)
+    times = [{c.measured_ms for c in found[f"body{i}"].candidates if c.predicted_ms} for i in (0, 1)]
+    assert times[0] == times[1]
+
+
+def test_work_is_equal_however_it_is_stored(compilation: compiler.Compilation) -> None:
+    node = compilation.graph.node("body0")
+    work = compilation.choices[node].workload
+    plain = unplaced(work)
+    assert "{c" not in str(plain)
+    assert unplaced(plain) == plain
+    assert unplaced(replace(work, outputs=plain.outputs)) == plain
+
+
+def test_a_kernel_that_crashes_is_named(
+    compilation: compiler.Compilation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], -11, "", "")
+
+    node = compilation.graph.node("head")
+    monkeypatch.setattr(measure.subprocess, "run", crash)
+    with pytest.raises(CompileError, match=r"Layer 'head' could not be measured: exit status -11"):
+        measure._profile(measure.Path("."), 1, node.name)
