@@ -174,15 +174,15 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
     inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
     weights = frequencies * cb * target.lanes * kb * vector
     v, m_panel = (frequencies * g.tiles * n * vector for n in (cb, g.k_panel))
-    from_memory = weights / target.memory_bandwidth
+    from_memory = UNEVEN * weights / target.memory_bandwidth
     spilled = _spilled(v + m_panel, target)  # part of V and M that L2 does not hold
     if g.phased:
         share = _imbalance(panels, threads) / threads
         forward *= _imbalance(cb * g.images * g.rows, threads) / threads
         again = 0.0 if weights < target.l3 / 2 else from_memory
         reads = panels * share * v * spilled / target.l3_bandwidth
-        reads += v * (threads - 1) / threads / target.l3_bandwidth  # what other threads have written
-        total = count * (forward + inverse * share + 2 * target.launch_seconds)
+        reads += FOREIGN * v * (threads - 1) / threads / target.l3_bandwidth
+        total = count * (forward + inverse * share + 2 * (target.launch_seconds + BARRIER))
         total += _overlapped(multiply * share, from_memory + reads)
         total += (count - 1) * _overlapped(multiply * share, again + reads)
         seen = count * (v / threads + panels * share * 2 * m_panel) * spilled / target.l3_bandwidth
@@ -196,7 +196,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
         total += (rounds - 1) * _overlapped(multiply, again + reads)
         seen = rounds * (v + panels * 2 * m_panel) * spilled / target.l3_bandwidth
     moved = 4 * target.lanes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.output))
-    if moved > target.l3 / 2:
+    if moved > target.l3 / 4:
         # transforms that spill wait for memory more often
         total += moved / target.memory_bandwidth * (1.0 if frequencies < 1.5 * target.registers else 2.5)
     return total + seen
@@ -207,6 +207,12 @@ SPILL = 5.0
 TRANSFORM = 0.9
 SEEN = 0.25
 """Part of the shorter of two overlapping activities that is seen nevertheless."""
+UNEVEN = 1.2
+"""Time to fetch weights, relative to a plain read of memory by all threads: they are not always asked for."""
+FOREIGN = 3.0
+"""Time to read lines that another core has just written, relative to a read from L3."""
+BARRIER = 5e-6
+"""Seconds that a region costs where threads meet often, beyond an empty one: each waits for the slowest."""
 
 
 def _overlapped(work: float, traffic: float) -> float:
