@@ -33,7 +33,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The package itself is installed, not linked, so that tests see what users get.
-SOURCES := pyproject.toml $(shell find convc frontends schedules -name '*.py' -o -name '*.c')
+SOURCES := pyproject.toml $(shell find convc frontends schedules -name '*.py' -o -name '*.[ch]')
 
 $(VENV)/.demo: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[demo,bench]'

@@ -20,7 +20,7 @@ from convc.codegen.link import (
     build_objects,
     configuration,
     distinct_kernels,
-    runtime_object,
+    runtime_objects,
     write_module,
 )
 from convc.codegen.machine import resolve
@@ -148,7 +148,7 @@ def build(
     symbols, kernels = distinct_kernels(program, target)
     with progress.stage("compile kernels", len(kernels)) as done:
         store = ObjectCache.open(cache)
-        objects = [runtime_object(target, store), *build_objects(kernels, store, os.cpu_count() or 1, done)]
+        objects = [*runtime_objects(target, store), *build_objects(kernels, store, os.cpu_count() or 1, done)]
     manifest = describe(compilation)
     with progress.stage("link"):
         weights = write_module(program, symbols, objects, target, path)

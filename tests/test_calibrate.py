@@ -209,4 +209,4 @@ def test_real_figures_are_possible(real: dict[str, float]):
     for name in ("core_flops", "flops", "broadcast_flops"):
         assert real[name] < 1.15 * 2 * units * lanes * real["clock"], name
     assert real["l1_loads"] < 1.15 * 4 * real["clock"]
-    assert real["launch_seconds"] < 1e-3
+    assert real["launch_seconds"] < 1e-2  # on a busy machine a worker waits for its turn

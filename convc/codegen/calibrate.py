@@ -19,12 +19,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from convc.codegen.cache import ObjectCache, default_folder
-from convc.codegen.link import FLAGS, runtime_object
+from convc.codegen.link import FLAGS, HEADERS, RUNTIME, native_text, runtime_objects
 from convc.codegen.machine import linker
 from convc.errors import CompileError, ConvcError
 from convc.progress import Progress
@@ -35,7 +34,7 @@ from convc.target import Target
 VARIABLE = "CONVC_CALIBRATION"
 """Set to `nominal`, this environment variable makes choices that do not depend on the machine's speed."""
 
-SOURCES = ("native/calibrate.c", "network.h", "runtime.c")
+SOURCES = ("calibrate.c", *HEADERS, *(f"{name}.c" for name in RUNTIME))
 """The probe, what it includes, and the runtime whose threads it measures."""
 
 TIMEOUT_SECONDS = 60
@@ -141,9 +140,7 @@ def _cpu_name() -> str:
 
 def _sources() -> dict[str, str]:
     """The texts of `SOURCES` by file name; a change of any makes older calibrations stale."""
-    folder = resources.files("convc.codegen")
-    paths = (folder.joinpath(*place.split("/")) for place in SOURCES)
-    return {path.name: path.read_text() for path in paths}
+    return {name: native_text(name) for name in SOURCES}
 
 
 def read(path: Path) -> Calibration | None:
@@ -220,7 +217,8 @@ def _build(path: Path, target: Target) -> None:
             *_ISA_FLAGS.get((target.triple.split("-")[0], target.isa), ()),
             *(f"-D{name}={value}UL" for name, value in constants.items()),
             *("-O2", "-shared", "-o", str(path), str(path.with_name("calibrate.c"))),
-            *(str(runtime_object(target, ObjectCache.open())), "-lm", "-ldl"),
+            *map(str, runtime_objects(target, ObjectCache.open())),
+            *("-lm", "-ldl"),
         ]
     )
     figures = TensorInfo("figures", (len(fields(Calibration)),), "float64")

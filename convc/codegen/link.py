@@ -28,6 +28,9 @@ from convc.select import Choice
 from convc.target import Target
 
 FLAGS = ("-fPIC", "-pthread", "-fvisibility=hidden")
+RUNTIME = ("run", "scratch", "services", "threads")
+HEADERS = ("network.h", "services.h")
+"""The C files of `native/`: the part of every module that is not generated."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +91,33 @@ def build_objects(
         return list(pool.map(one, kernels.values()))
 
 
-def runtime_object(target: Target, cache: ObjectCache) -> Path:
-    """`runtime.c` as an object file, from the cache where this compiler has made it before."""
+def runtime_objects(target: Target, cache: ObjectCache) -> list[Path]:
+    """`native/*.c` as object files, from the cache where this compiler has made them before."""
     compiler = shlex.split(linker(target))
-    texts = {
-        name: resources.files("convc.codegen").joinpath(name).read_text()
-        for name in ("network.h", "runtime.c")
-    }
     where = Path(shutil.which(compiler[0]) or compiler[0])
-    content = repr((compiler, where.resolve(), where.stat().st_mtime_ns, FLAGS, sorted(texts.items())))
+    identity = (compiler, where.resolve(), where.stat().st_mtime_ns, FLAGS)
+    headers = {name: native_text(name) for name in HEADERS}
+    return [_runtime_object(name, headers, compiler, repr(identity), cache) for name in RUNTIME]
+
+
+def _runtime_object(
+    name: str, headers: dict[str, str], compiler: list[str], identity: str, cache: ObjectCache
+) -> Path:
+    texts = {**headers, f"{name}.c": native_text(f"{name}.c")}
 
     def write(path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            for name, text in texts.items():
-                (Path(folder) / name).write_text(text)
-            _call([*compiler, *FLAGS, "-O2", "-c", "-o", str(path), str(Path(folder) / "runtime.c")])
+            for file, text in texts.items():
+                (Path(folder) / file).write_text(text)
+            _call([*compiler, *FLAGS, "-O2", "-c", "-o", str(path), str(Path(folder) / f"{name}.c")])
 
-    return cache.get(f"runtime_{hashlib.sha256(content.encode()).hexdigest()[:24]}.o", write)
+    digest = hashlib.sha256((identity + repr(sorted(texts.items()))).encode()).hexdigest()
+    return cache.get(f"runtime_{name}_{digest[:24]}.o", write)
+
+
+def native_text(name: str) -> str:
+    """A file of `native/`."""
+    return resources.files("convc.codegen").joinpath("native").joinpath(name).read_text()
 
 
 def network_source(program: Program, symbols: Sequence[str]) -> str:
@@ -114,7 +127,7 @@ def network_source(program: Program, symbols: Sequence[str]) -> str:
         for s, step in zip(symbols, program.steps, strict=True)
         if isinstance(step, Run)
     }
-    lines = [resources.files("convc.codegen").joinpath("network.h").read_text()]
+    lines = [native_text("network.h")]
     lines += [
         f"extern int {symbol}({', '.join(['void *'] * count)});" for symbol, count in sorted(arities.items())
     ]
@@ -173,6 +186,7 @@ def write_module(
                 "-O1",
                 "-shared",
                 "-Wl,-z,noexecstack",
+                "-Wl,-z,nodelete",  # see native/services.c
                 "-o",
                 str(out),
                 *sources,

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "network.h"
+#include "services.h"
 
 enum { /* figures, in cycles, FLOP, vector loads or bytes a second, and seconds */
   CLOCK,
@@ -55,13 +56,6 @@ enum { VOLUME = 64 << 20, CHUNK = 4 << 20 }; /* bytes that a region reads from c
 #define OPAQUE(value) __asm__ volatile("" : "+" REGISTER(value))
 #define FORGET_MEMORY() __asm__ volatile("" : : : "memory")
 
-typedef struct {
-  void *sync;
-  int32_t num_task;
-} TaskEnvironment;
-typedef int (*Task)(int id, TaskEnvironment *environment, void *data);
-extern void *__TVMBackendParallelLaunch;
-
 /* What a region works on: each thread goes `sweeps` times over `bytes` of its own share of the buffer. After `stay`
  * regions the next bytes of the share take their turn: which pages of memory they are decides how well they fit
  * a cache. */
@@ -82,7 +76,7 @@ static int alone(Task task, Job *job) {
   return task(0, &environment, job);
 }
 
-static int together(Task task, Job *job) { return ((int (*)(Task, void *, int))__TVMBackendParallelLaunch)(task, job, 0); }
+static int together(Task task, Job *job) { return services->launch(task, job, 0); }
 
 /* Seconds of the fastest repetition within a budget of time. */
 static double fastest_within(double budget, int (*launch)(Task, Job *), Task task, Job *job) {
