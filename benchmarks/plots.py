@@ -73,7 +73,7 @@ def networks(log: Record) -> Figure:
     kinds = list(dict.fromkeys((row["threads"], row["batch"]) for row in rows))
     first = {row["model"]: row["ratio"] for row in rows if (row["threads"], row["batch"]) == kinds[0]}
     names = sorted({row["model"] for row in rows}, key=lambda name: first.get(name, 9.0), reverse=True)
-    figure, axes = _panels(len(kinds), 0.9 + 0.22 * len(names), 4.2 if len(kinds) == 1 else 2.6)
+    figure, axes = _panels(len(kinds), 0.9 + 0.22 * len(names), 4.8 if len(kinds) == 1 else 2.6)
     for axis, (threads, batch) in zip(axes, kinds, strict=True):
         here = {r["model"]: r["ratio"] for r in rows if (r["threads"], r["batch"]) == (threads, batch)}
         for place, name in enumerate(names):
@@ -81,13 +81,24 @@ def networks(log: Record) -> Figure:
                 continue
             ratio = here[name]
             axis.barh(place, ratio, height=0.62, color=LOSS if ratio > 1 else GAIN)
-            axis.text(ratio + 0.015, place, f"{ratio:.2f}", va="center", fontsize=8)
+            # at the bar's end, but not on the line at 1
+            axis.text(
+                min(ratio, 1) - 0.02,
+                place,
+                f"{ratio:.2f}",
+                va="center",
+                ha="right",
+                fontsize=8,
+                color="white",
+            )
         axis.axvline(1, color=INK, linewidth=0.8)
-        axis.set_xlim(0, max(1.12, *(r + 0.12 for r in here.values())))
+        axis.set_xlim(0, 1.05 * max(1.05, *(row["ratio"] for row in rows)))
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         axis.set_yticks(range(len(names)), names)
         axis.tick_params(length=0)
         axis.set_title(f"{threads} thread{'s' * (threads > 1)}, batch {batch}")
-        axis.set_xlabel("time / faster of onnxruntime and OpenVINO")
+    label = axes[0].set_xlabel("convc's time / the faster peer's (onnxruntime, OpenVINO)", loc="left")
+    label.set_in_layout(False)  # it runs on below the other panels
     return figure
 
 
@@ -110,15 +121,19 @@ def layers(log: Record) -> Figure:
     speed.annotate("peak", (1, log.settings["peak_gflops"]), xycoords=("axes fraction", "data"), fontsize=8)
     speed.set(xscale="log", yscale="log", xlabel="GFLOP of the layer, computed directly")
     speed.set_title("Effective GFLOP/s of each convolution's choice")
+    speed.yaxis.set_major_formatter("{x:g}")
+    speed.yaxis.set_minor_formatter("{x:g}")
     speed.legend(frameon=False, fontsize=8, handletextpad=0.1)
     totals = {k: v for k, v in log.summary["networks"].items() if v["regret"] is not None}
     names = sorted(totals, key=lambda name: totals[name]["regret"], reverse=True)[::-1]
     for place, name in enumerate(names):
         share = 100 * totals[name]["regret"]
         loss.barh(place, share, height=0.62, color=LOSS if share > 5 else GAIN)
-        loss.text(share + 0.2, place, f"{share:.1f}", va="center", fontsize=8)
+        loss.annotate(
+            f"{share:.1f}", (share, place), (3, 0), textcoords="offset points", va="center", fontsize=8
+        )
     loss.axvline(5, color=FAINT, linewidth=0.8)
-    loss.set_xlim(0, max(7.0, *(110 * t["regret"] + 1 for t in totals.values())))
+    loss.set_xlim(0, max(7.0, *(115 * t["regret"] for t in totals.values())))
     loss.set_yticks(range(len(names)), names)
     loss.tick_params(length=0)
     loss.set_title("Time lost by the untuned choice")
