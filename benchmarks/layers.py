@@ -23,7 +23,7 @@ import models
 import plots
 import record
 from layer_rows import LayerRow, Tried, summarise, time_lost
-from options import Progress, common, console, run
+from options import Progress, common, console, run, usage
 from rich import box
 from rich.table import Table
 
@@ -134,7 +134,7 @@ def _flops(node: Any) -> int:
     return 2 * opdef(node.op).cost(node.attrs, types, [value.type for value in node.outputs]).multiply_adds
 
 
-@click.command(help=__doc__)
+@click.command(help=usage(__doc__))
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx|FOLDER]...")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)

@@ -26,7 +26,7 @@ import click
 import models
 import plots
 import record
-from options import Progress, common, compile_module, console, names, numbers, run, task
+from options import Progress, common, compile_module, console, names, numbers, run, task, usage
 from rich import box
 from rich.table import Table
 
@@ -241,7 +241,7 @@ def available(wanted: Sequence[str]) -> list[str]:
     return engines
 
 
-@click.command(help=__doc__)
+@click.command(help=usage(__doc__))
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx|FOLDER]...")
 @click.option(
     "--threads", callback=numbers, default="2", show_default=True, help="Numbers of threads, by comma."

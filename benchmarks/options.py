@@ -42,6 +42,11 @@ def names(context: click.Context, option: click.Parameter, text: str) -> tuple[s
     return tuple(part for part in text.split(",") if part)
 
 
+def usage(text: str | None) -> str:
+    """A script's docstring as its help: its indented examples keep their lines (click's mark for that)."""
+    return (text or "").replace("\n\n    ", "\n\n\b\n    ")
+
+
 def common(benchmark: str) -> Callable[[Any], Any]:
     """`--models`, `--output` and `--resume`."""
 

@@ -5,8 +5,8 @@
 
 Work is counted in multiply-adds, which grow a little faster than pixels where a map's extent is rounded up.
 The time for a unit of work is compared with the median over all points but the smallest of each line, whose
-fixed costs show: 1 means linear growth; the claim is 0.85 to 1.15. Each point is a process of its own, in
-turns over the points, `--rounds` times.
+fixed costs show: 1 means linear growth; the claim is 0.85 to 1.15. Each point is timed in
+`--rounds` fresh processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import click
 import models
 import plots
 import record
-from options import Progress, common, compile_module, console, numbers, run, task
+from options import Progress, common, compile_module, console, numbers, run, task, usage
 from rich import box
 from rich.table import Table
 
@@ -125,7 +125,7 @@ def table(points: Sequence[Point]) -> Table:
     return made
 
 
-@click.command(help=__doc__)
+@click.command(help=usage(__doc__))
 @click.option("--threads", callback=numbers, default="2", show_default=True, help="By comma.")
 @click.option("--sizes", callback=numbers, default=SIZES, show_default=True, help="Image sizes, at batch 1.")
 @click.option("--batches", callback=numbers, default=BATCHES, show_default=True, help="Batch sizes, at 224.")

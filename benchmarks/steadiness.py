@@ -21,7 +21,7 @@ import click
 import models
 import plots
 import record
-from options import Progress, common, compile_module, console, names, run, task
+from options import Progress, common, compile_module, console, names, run, task, usage
 from rich import box
 from rich.table import Table
 
@@ -125,7 +125,7 @@ def table(rows: Sequence[Steadiness]) -> Table:
     return made
 
 
-@click.command(help=__doc__)
+@click.command(help=usage(__doc__))
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx|FOLDER]...")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--processes", type=click.IntRange(2), default=20, show_default=True)
