@@ -12,6 +12,7 @@ from pathlib import Path
 from convc.errors import GraphError
 from convc.ir import Graph, print_graph, verify
 from convc.passes.base import Changes, Pass
+from convc.passes.compose_linear import ComposeLinear
 from convc.passes.fold_affine import FoldAffine
 from convc.passes.fold_constants import FoldConstants
 from convc.passes.fold_padding import FoldPadding
@@ -24,6 +25,7 @@ from convc.passes.merge_common import MergeCommon
 from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.normalise_linear import NormaliseLinear
 from convc.passes.pool_first import PoolFirst
+from convc.passes.pull_slices import PullSlices
 from convc.passes.recognise_activations import RecogniseActivations
 from convc.passes.remove_dead_code import RemoveDeadCode
 from convc.passes.remove_identities import RemoveIdentities
@@ -39,6 +41,8 @@ PIPELINE: tuple[Pass, ...] = (
     FoldPadding(),
     FoldAffine(),  # after the padding: a map before a padded convolution is refused where it has a shift
     HoistAffine(),
+    PullSlices(),
+    ComposeLinear(),  # batch norms are part of the weights by now
     PoolFirst(),
     LowerBatchNorm(),
     HoistActivations(),
