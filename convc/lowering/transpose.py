@@ -4,7 +4,8 @@
         x[n, c, (oh + pad) div s - i, (ow + pad) div s - j] * w[kb, c, (oh + pad) mod s + s i, ..., v]
 
 No product is made with a zero between pixels, as stretching the input would, and nothing is added to memory
-twice, as scattering would. A kernel that is no multiple of the stride is extended by taps of zero.
+twice, as scattering would. A kernel that is no multiple of the stride is extended by taps of zero, and one
+that is dilated besides has them in its gaps.
 """
 
 from __future__ import annotations
@@ -39,8 +40,6 @@ class DirectTranspose(Lowering):
         if reason is not None:
             return reason
         s = Transposed.of(w)
-        if any(axis.stride > 1 and axis.dilation > 1 for axis in s.axes):
-            return "takes a stride or a dilation along an axis, not both"
         if s.groups > 1 and (s.group_in % target.lanes or s.group_out % target.lanes):
             return f"groups must fill whole blocks of {target.lanes} channels"
         return None
@@ -62,7 +61,7 @@ class DirectTranspose(Lowering):
         taps = [axis.stored_taps for axis in s.axes]
         blocks, steps = -(-s.oc // lanes), -(-s.group_in // lanes)
         packed = np.zeros((blocks * lanes, steps * lanes, *taps), array.dtype)
-        kernel = tuple(slice(axis.kernel) for axis in s.axes)
+        kernel = tuple(slice(0, axis.kernel, axis.spread) for axis in s.axes)
         for group in range(s.groups):
             outputs = slice(group * s.group_out, (group + 1) * s.group_out)
             where = (outputs, slice(s.group_in), *kernel)

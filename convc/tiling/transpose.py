@@ -2,7 +2,8 @@
 
 Along an axis of stride s, output o receives the taps k with o + pad - k divisible by s: these are
 k = (o + pad) mod s + s j, and tap j reads input (o + pad) div s - j. Outputs that agree modulo s make a
-convolution of stride 1 with a kernel s times shorter (Shi et al., arXiv 1609.07009).
+convolution of stride 1 with a kernel s times shorter (Shi et al., arXiv 1609.07009). A kernel that is dilated
+along an axis with a stride is taken with its gaps filled by taps of zero, and then is not dilated.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ class Axis:
     stride: int
     dilation: int
     pad: int
+    spread: int = 1
+    """How far apart the given taps lie in the kernel, between taps of zero."""
+
+    @classmethod
+    def of(cls, size: int, output: int, kernel: int, stride: int, dilation: int, pad: int) -> Axis:
+        """An axis of any stride and dilation."""
+        if stride == 1 or dilation == 1:
+            return cls(size, output, kernel, stride, dilation, pad)
+        return cls(size, output, dilation * (kernel - 1) + 1, stride, 1, pad, spread=dilation)
 
     @property
     def taps(self) -> int:
@@ -71,7 +81,7 @@ class Transposed:
         assert weights is not None
         before = (p for p, _ in a.pads)
         axes = zip(x.shape[2:], y.shape[2:], weights.shape[2:], a.strides, a.dilations, before, strict=True)
-        return cls(x.shape[0], x.shape[1], y.shape[1], a.groups, tuple(Axis(*axis) for axis in axes))
+        return cls(x.shape[0], x.shape[1], y.shape[1], a.groups, tuple(Axis.of(*axis) for axis in axes))
 
     @property
     def group_in(self) -> int:
