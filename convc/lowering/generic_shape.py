@@ -211,16 +211,23 @@ def _gather(call: Call) -> Sequence[At]:
     return [at]
 
 
-@formula("depth_to_space")
+def _whole_channel_blocks(w: Workload, target: Target) -> Layouts:
+    """Channel blocks that move as they are, or plain."""
+    attrs: Any = w.attrs
+    whole = attrs.mode == "DCR" and w.outputs[0].shape[1] % target.lanes == 0
+    return follow(w, target) if whole else plain(w, target)
+
+
+@formula("depth_to_space", layouts=_whole_channel_blocks)
 def _depth_to_space(call: Call) -> Sequence[At]:
     """Pixel (h b + i, w b + j) of channel c is channel (i b + j) C + c, or with CRD c b b + i b + j."""
-    b, channels = call.attrs.block, call.out.shape[1]
+    b, channels = call.attrs.block, call.out.shape[1] // call.out.layout.block
 
     def at(*index: Expr) -> Expr:
-        n, c, h, w = index
+        n, c, h, w, *lane = index
         tap = te.floormod(h, b) * b + te.floormod(w, b)
         source = tap * channels + c if call.attrs.mode == "DCR" else c * (b * b) + tap
-        return call.x(n, source, te.floordiv(h, b), te.floordiv(w, b))
+        return call.x(n, source, te.floordiv(h, b), te.floordiv(w, b), *lane)
 
     return [at]
 

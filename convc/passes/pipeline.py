@@ -30,6 +30,7 @@ from convc.passes.recognise_activations import RecogniseActivations
 from convc.passes.remove_dead_code import RemoveDeadCode
 from convc.passes.remove_identities import RemoveIdentities
 from convc.passes.separate_outputs import SeparateOutputs
+from convc.passes.sub_pixel import SubPixel
 
 PIPELINE: tuple[Pass, ...] = (
     RemoveDeadCode(),
@@ -48,6 +49,7 @@ PIPELINE: tuple[Pass, ...] = (
     HoistActivations(),
     FuseEpilogues(),
     MergeSiblings(),  # siblings have their activations by now, which must be equal
+    SubPixel(),
     FullyConnected(),
     RemoveIdentities(),  # reshapes between fully connected layers
     RemoveDeadCode(),

@@ -202,4 +202,5 @@ SHAPE = [
         for op, shape in (("depth_to_space", (1, 12, 3, 5)), ("space_to_depth", (3, 5, 4, 6)))
         for mode in ("DCR", "CRD")
     ),
+    Case("depth_to_space-blocks", "depth_to_space", DepthSpaceAttrs(2), (f32(2, 128, 3, 5),)),
 ]
