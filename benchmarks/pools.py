@@ -3,8 +3,8 @@
     python benchmarks/pools.py resnet18.onnx [--processes 20] [--threads 2] [--json FILE] [--keep FOLDER]
 
 One network is compiled once and linked three times, with a different launch hook for its parallel loops. Each
-pool is then timed in fresh processes, in turns, twice over: calls in a row, and calls with a NumPy product
-between them, whose threads go on spinning for a while. A row prints the median over processes of each
+pool is then timed in fresh processes, in random order, twice over: calls in a row, and calls with a NumPy
+product between them, whose threads go on spinning for a while. A row prints the median over processes of each
 process's median, and how far the processes are apart (largest over smallest median), by which the pool is
 chosen. Where FILE exists, further processes are added to those in it; modules in FOLDER are used again.
 """
@@ -12,9 +12,11 @@ chosen. Where FILE exists, further processes are added to those in it; modules i
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -165,7 +167,7 @@ def table(record: dict[str, object]) -> str:
     lines = [f"{'pool':8} {'between calls':14} {'median ms':>9} {'max/min':>8} {'processes':>9}"]
     times = record["milliseconds"]
     assert isinstance(times, dict)
-    for case, values in times.items():
+    for case, values in sorted(times.items()):
         pool, between = case.split(", ")
         spread = max(values) / min(values)
         lines.append(f"{pool:8} {between:14} {statistics.median(values):9.3f} {spread:8.3f} {len(values):9}")
@@ -202,11 +204,12 @@ def main() -> None:
         if not all(path.exists() for path in paths.values()):
             paths = link_variants(options.model, options.threads, folder)
         for _ in range(options.processes):
-            for pool in options.pools:
-                for products in (False, True):
-                    seconds = measure(paths[pool], options.threads, products, options.calls)
-                    case = f"{pool}, {'product' if products else 'nothing'}"
-                    record["milliseconds"].setdefault(case, []).append(round(seconds * 1e3, 3))
+            cases = list(itertools.product(options.pools, (False, True)))
+            random.shuffle(cases)
+            for pool, products in cases:
+                seconds = measure(paths[pool], options.threads, products, options.calls)
+                case = f"{pool}, {'product' if products else 'nothing'}"
+                record["milliseconds"].setdefault(case, []).append(round(seconds * 1e3, 3))
     if options.json:
         options.json.write_text(json.dumps(record, indent=1) + "\n")
     print(table(record))
