@@ -38,6 +38,7 @@ SOURCES = ("calibrate.c", *HEADERS, *(f"{name}.c" for name in RUNTIME))
 """The probe, what it includes, and the runtime whose threads it measures."""
 
 TIMEOUT_SECONDS = 60
+MAX_THREADS = 256  # of a module
 _ISA_FLAGS = {
     ("x86_64", "avx512"): ("-mavx512f", "-mfma"),
     ("x86_64", "avx2"): ("-mavx2", "-mfma"),
@@ -67,6 +68,18 @@ class Calibration:
     memory_bandwidth: float
     memory_copy_bandwidth: float
     launch_seconds: float
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs held some of the cores all the time: cores seem not to work together.
+
+        Two threads that share a core have half of its peak each, and a launch takes some microseconds.
+        """
+        return (
+            self.flops < 0.4 * self.core_flops
+            or self.memory_bandwidth < 0.5 * self.core_memory_bandwidth
+            or self.launch_seconds > 50e-6
+        )
 
     def apply(self, target: Target) -> Target:
         """The target with these figures, rounded. Fewer threads than processors draw less from memory."""
@@ -161,6 +174,10 @@ def _checked(figures: dict[str, Any]) -> Calibration:
 def _measure_to(path: Path, target: Target) -> Calibration:
     """Measure and keep the figures; the file appears whole."""
     found = measure(target)
+    if found.disturbed:
+        raise CompileError(
+            "The machine is too busy to be measured.", hint="Run `convc calibrate` when it is idle."
+        )
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".json")
     with open(handle, "w", encoding="utf-8") as file:
         json.dump({"machine": machine_key(target), "figures": asdict(found)}, file, indent=1)
@@ -186,7 +203,7 @@ def measure(target: Target) -> Calibration:
     """
     with tempfile.TemporaryDirectory(prefix="convc-") as folder:
         path = Path(folder) / "calibrate.so"
-        _build(path, replace(target, threads=available_cpus()))
+        _build(path, replace(target, threads=min(available_cpus(), MAX_THREADS)))
         # `load` needs nothing of the compiler, so that the process starts at once
         program = "import sys, convc.runtime as r; print(r.load(sys.argv[1])().tolist())"
         done = _run([sys.executable, "-c", program, str(path)])

@@ -9,6 +9,7 @@
  * LANES, THREADS, and L1, L2, L3 and WORKSPACE in bytes come from the command line.
  */
 #define _GNU_SOURCE
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -52,6 +53,11 @@ enum { VOLUME = 64 << 20, CHUNK = 4 << 20 }; /* bytes that a region reads from c
 #else
 #error "no name for vector registers"
 #endif
+#if defined(__x86_64__)
+#define cpu_relax() __asm__ volatile("pause")
+#else
+#define cpu_relax() __asm__ volatile("yield")
+#endif
 #define USE(value) __asm__ volatile("" : : REGISTER(value))
 #define OPAQUE(value) __asm__ volatile("" : "+" REGISTER(value))
 #define FORGET_MEMORY() __asm__ volatile("" : : : "memory")
@@ -63,12 +69,28 @@ typedef struct {
   char *buffer;
   size_t bytes;
   int sweeps, stay, turn;
+  Task task;
+  atomic_int arrived;
+  struct {
+    double start, end;
+  } threads[THREADS];
 } Job;
 
 static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+/* Threads wait for each other before they begin: on a busy machine some regions then find them all running. */
+static int in_step(int id, TaskEnvironment *environment, void *data) {
+  Job *job = data;
+  atomic_fetch_add(&job->arrived, 1);
+  while (atomic_load(&job->arrived) < environment->num_task) cpu_relax();
+  job->threads[id].start = now();
+  int status = job->task(id, environment, data);
+  job->threads[id].end = now();
+  return status;
 }
 
 static int alone(Task task, Job *job) {
@@ -78,17 +100,27 @@ static int alone(Task task, Job *job) {
 
 static int together(Task task, Job *job) { return services->launch(task, job, 0); }
 
+/* Seconds from the first thread's start to the last one's end. */
+static double seconds(int (*launch)(Task, Job *), Task task, Job *job) {
+  job->task = task;
+  atomic_store(&job->arrived, 0);
+  launch(in_step, job);
+  double start = job->threads[0].start, end = job->threads[0].end;
+  for (int id = 1; id < atomic_load(&job->arrived); id++) {
+    if (job->threads[id].start < start) start = job->threads[id].start;
+    if (job->threads[id].end > end) end = job->threads[id].end;
+  }
+  return end - start;
+}
+
 /* Seconds of the fastest repetition within a budget of time. */
 static double fastest_within(double budget, int (*launch)(Task, Job *), Task task, Job *job) {
-  double best = 1e9, start, end, limit = now() + budget;
-  int repeats = 0;
-  do {
-    start = now();
-    launch(task, job);
-    end = now();
-    if (end - start < best) best = end - start;
+  double best = 1e9, limit = now() + budget;
+  for (int repeats = 0; repeats < REPEATS || now() < limit; repeats++) {
+    double took = seconds(launch, task, job);
+    if (took < best) best = took;
     job->turn++;
-  } while (++repeats < REPEATS || end < limit);
+  }
   return best;
 }
 
@@ -189,13 +221,13 @@ static int nothing(int id, TaskEnvironment *environment, void *data) {
 static double *figures(const Call *call) { return (double *)call->outputs[0]; }
 
 static int prepare(const Call *call) {
-  Job all = {call->workspace, WORKSPACE / THREADS / PAGE * PAGE, 1, 1, 0};
+  Job all = {.buffer = call->workspace, .bytes = WORKSPACE / THREADS / PAGE * PAGE, .sweeps = 1, .stay = 1};
   for (int i = 0; i < FIGURES; i++) figures(call)[i] = 0;
   return together(touch, &all);
 }
 
 static int measure_arithmetic(const Call *call) {
-  Job job = {0};
+  Job job = {.sweeps = 1};
   const double operations = 2.0 * LANES * SUMS * ROUNDS;
   figures(call)[CLOCK] = (double)SUMS * ROUNDS / fastest(together, add_in_turn, &job);
   figures(call)[CORE_FLOPS] = operations / fastest(alone, multiply_add, &job);
@@ -207,7 +239,7 @@ static int measure_arithmetic(const Call *call) {
 /* Bytes a second and core over a working set of `bytes` that stays where it is. */
 static double cached(const Call *call, Task task, size_t bytes) {
   bytes = bytes / PAGE * PAGE;
-  Job job = {call->workspace, bytes, VOLUME / bytes + 1, 4, 0};
+  Job job = {.buffer = call->workspace, .bytes = bytes, .sweeps = VOLUME / bytes + 1, .stay = 4};
   return (double)job.sweeps * bytes / fastest(together, task, &job);
 }
 
@@ -241,7 +273,8 @@ static int launch_often(int id, TaskEnvironment *environment, void *data) {
  * times in between the others, and the slower of the states that were met counts for each. */
 static int measure_shared(const Call *call) {
   double *figure = figures(call);
-  Job all = {call->workspace, WORKSPACE / PAGE * PAGE, 1, 1, 0}, job = {call->workspace, CHUNK, 1, 1, 0};
+  Job all = {.buffer = call->workspace, .bytes = WORKSPACE / PAGE * PAGE, .sweeps = 1, .stay = 1};
+  Job job = {.buffer = call->workspace, .bytes = CHUNK, .sweeps = 1, .stay = 1};
   alone(read_all, &all); /* drives from the caches what earlier steps left there */
   keep_smaller(&figure[CORE_MEMORY_BANDWIDTH], CHUNK / fastest_within(SLICE, alone, read_all, &job));
   keep_smaller(&figure[MEMORY_BANDWIDTH], THREADS * CHUNK / fastest_within(SLICE, together, read_all, &job));
