@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from convc.aliases import concatenated, is_reinterpretation, slices_of_whole
 from convc.allocate import ALIGNMENT, Piece, pack
 from convc.ir import Graph, Node, Value
 from convc.program import Argument, Clear, Location, Program, Run
@@ -19,13 +20,9 @@ from convc.views import (
     Placement,
     Region,
     Root,
-    concatenated,
-    is_reinterpretation,
     slice_region,
-    slices_of_whole,
-    widest,
 )
-from convc.workload import Halo
+from convc.workload import Halo, Workload, widest
 
 
 def plan(
@@ -57,24 +54,25 @@ class _Planner:
 
     def emit(self, node: Node) -> None:
         """Append the steps of a node: none where its result already lies in place."""
-        starts = concatenated(node)
+        w = Workload.of(self.graph, node)
+        starts = concatenated(w)
         if starts:
             for value, start in zip(node.inputs, starts, strict=True):
                 assert value is not None
                 self._copy(
-                    node, value, value.type, slice_region(self.regions[node.output], node, value, start)
+                    node, value, value.type, slice_region(self.regions[node.output], w, value.type, start)
                 )
             return
         source = node.inputs[0] if node.inputs else None
-        if is_reinterpretation(node) and source is not None and source in self.regions:
+        if is_reinterpretation(w) and source is not None and source in self.regions:
             here, there = self.regions[source], self.regions[node.output]
             if (here.root, here.offset) == (there.root, there.offset):
                 return
-        starts = slices_of_whole(node)
+        starts = slices_of_whole(w)
         if starts and source is not None and source in self.regions:
             whole = self.regions[source]
             for value, start in zip(node.outputs, starts, strict=True):
-                piece = slice_region(whole, node, value, start)
+                piece = slice_region(whole, w, value.type, start)
                 if piece != self.regions[value]:
                     self._run(
                         node, self.copy(value.type), [(piece, value.type.physical, ()), self._plain(value)]

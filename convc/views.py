@@ -13,11 +13,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from convc.ir import Graph, Node, Value, opdef
-from convc.ops.shape import ConcatAttrs, SliceAttrs, SplitAttrs
+from convc.aliases import (
+    axis_of,
+    concatenated,
+    is_reinterpretation,
+    is_view,
+    overwritable,
+    slices_of_whole,
+)
+from convc.ir import Graph, Node, Value
 from convc.program import Space
-from convc.types import PLAIN, Shape, TensorType
-from convc.workload import Halo, Workload
+from convc.types import Shape, TensorType
+from convc.workload import Halo, Workload, covers, widest
 
 
 @dataclass(eq=False)
@@ -94,22 +101,6 @@ def natural_strides(shape: Shape) -> Shape:
     return tuple(strides)
 
 
-def covers(have: Halo, need: Halo) -> bool:
-    """Whether a border `have` is at least as wide as `need` everywhere."""
-    return all(
-        have[axis][side] >= rows if axis < len(have) else rows == 0
-        for axis, pair in enumerate(need)
-        for side, rows in enumerate(pair)
-    )
-
-
-def widest(a: Halo, b: Halo) -> Halo:
-    """The smallest halo that covers both."""
-    if not a or not b:
-        return a or b
-    return tuple((max(x[0], y[0]), max(x[1], y[1])) for x, y in zip(a, b, strict=True))
-
-
 def own_root(kind: TensorType, space: Space, index: int = 0, halo: Halo = ()) -> Region:
     """A new root for a tensor, and the region of the tensor in its interior."""
     shape = list(kind.physical)
@@ -130,6 +121,7 @@ class Placement:
     regions: dict[Value, Region] = field(default_factory=dict)
     _wanted: dict[Value, Halo] = field(default_factory=dict)
     _overwritten: dict[Node, Value] = field(default_factory=dict)
+    _works: dict[Node, Workload] = field(default_factory=dict)
 
     def run(self) -> dict[Value, Region]:
         """The region of every value that is not a constant."""
@@ -140,16 +132,16 @@ class Placement:
         self._collect_overwritten()
         self._collect_halos()
         for node in reversed(self.graph.nodes):
-            if is_reinterpretation(node):
+            if is_reinterpretation(self._work(node)):
                 self._reinterpret(node)
-            elif pieces := slices_of_whole(node):
+            elif pieces := slices_of_whole(self._work(node)):
                 self._place_slices(node, pieces)
             for value in node.outputs:
                 if value not in self.regions:
                     self.regions[value] = self._own(value)
             if node in self._overwritten:
                 self._place_overwritten(node, self._overwritten[node])
-            if pieces := concatenated(node):
+            if pieces := concatenated(self._work(node)):
                 self._place_inputs(node, pieces)
         return self.regions
 
@@ -160,14 +152,14 @@ class Placement:
         """
         order = {node: number for number, node in enumerate(self.graph.nodes)}
         for node in self.graph.nodes:
-            for index in overwritable(Workload.of(self.graph, node)):
+            for index in overwritable(self._work(node)):
                 value = node.inputs[index]
                 if value is None or value.producer is None or node.inputs.count(value) > 1:
                     continue
                 users = self.graph.users(value)
                 if self.graph.is_output(value) or max(map(order.__getitem__, users)) > order[node]:
                     continue
-                if not is_view(value.producer) and not any(map(is_view, users)):
+                if not any(is_view(self._work(other)) for other in (value.producer, *users)):
                     self._overwritten[node] = value
                     break
 
@@ -176,7 +168,12 @@ class Placement:
         self._wanted = dict(self.halos)
         for node in reversed(self.graph.nodes):
             source = node.inputs[0] if node.inputs else None
-            if source is not None and slices_of_whole(node) and _axis(node) == 1 and _computed(source):
+            if (
+                source is not None
+                and slices_of_whole(self._work(node))
+                and axis_of(self._work(node)) == 1
+                and self._computed(source)
+            ):
                 for piece in node.outputs:
                     halo = self._wanted.get(source, ())
                     self._wanted[source] = widest(halo, self._wanted.get(piece, ()))
@@ -186,11 +183,20 @@ class Placement:
         for node, old in reversed(self._overwritten.items()):
             self._wanted[old] = self._wanted[node.output]
         for node in self.graph.nodes:
-            if concatenated(node) and _axis(node) == 1:
+            if concatenated(self._work(node)) and axis_of(self._work(node)) == 1:
                 for value in node.inputs:
                     if value is not None and value in self._wanted:
                         halo = self._wanted.get(node.output, ())
                         self._wanted[node.output] = widest(halo, self._wanted[value])
+
+    def _work(self, node: Node) -> Workload:
+        if node not in self._works:
+            self._works[node] = Workload.of(self.graph, node)
+        return self._works[node]
+
+    def _computed(self, value: Value) -> bool:
+        """Whether a kernel writes a value, which can leave a border around it."""
+        return value.producer is not None and not is_reinterpretation(self._work(value.producer))
 
     def _own(self, value: Value) -> Region:
         return own_root(value.type, "workspace", halo=self._wanted.get(value, ()))
@@ -233,9 +239,11 @@ class Placement:
             self.regions[source] = self._own(source)
         whole = self.regions[source]
         for value, start in zip(node.outputs, starts, strict=True):
-            fits = covers(whole.root.halo if _axis(node) == 1 else (), self._wanted.get(value, ()))
+            fits = covers(
+                whole.root.halo if axis_of(self._work(node)) == 1 else (), self._wanted.get(value, ())
+            )
             if self._free(value) and fits:
-                self.regions[value] = slice_region(whole, node, value, start)
+                self.regions[value] = slice_region(whole, self._work(node), value.type, start)
 
     def _place_inputs(self, node: Node, starts: tuple[int, ...]) -> None:
         """Let the inputs of a concatenation live in their slices of its result."""
@@ -243,9 +251,11 @@ class Placement:
         self.regions[node.output] = whole
         for value, start in zip(node.inputs, starts, strict=True):
             assert value is not None
-            fits = covers(whole.root.halo if _axis(node) == 1 else (), self._wanted.get(value, ()))
+            fits = covers(
+                whole.root.halo if axis_of(self._work(node)) == 1 else (), self._wanted.get(value, ())
+            )
             if self._free(value) and fits:
-                self.regions[value] = slice_region(whole, node, value, start)
+                self.regions[value] = slice_region(whole, self._work(node), value.type, start)
 
     def _around_inputs(self, node: Node, starts: tuple[int, ...]) -> Region | None:
         """The region around inputs that already lie side by side in a larger concatenation (DenseNet)."""
@@ -267,7 +277,7 @@ class Placement:
             return None
         for value, start in zip(node.inputs, starts, strict=True):
             assert value is not None
-            if self.regions.get(value) != slice_region(around, node, value, start):
+            if self.regions.get(value) != slice_region(around, self._work(node), value.type, start):
                 return None
         return around
 
@@ -275,30 +285,9 @@ class Placement:
         return self._own(node.output).root.shape
 
 
-def _computed(value: Value) -> bool:
-    """Whether a kernel writes the tensor, so that its buffer is free to have a border."""
-    return value.producer is not None and not is_reinterpretation(value.producer)
-
-
-def _axis(node: Node) -> int:
-    """The single axis along which a concatenation, split or slice works."""
-    attrs = node.attrs
-    if isinstance(attrs, SliceAttrs):
-        source = node.inputs[0]
-        assert source is not None
-        cut = [
-            a
-            for a, (x, y) in enumerate(zip(source.type.shape, node.output.type.shape, strict=True))
-            if x != y
-        ]
-        return cut[0] if cut else 0
-    assert isinstance(attrs, ConcatAttrs | SplitAttrs)
-    return attrs.axis % node.output.type.rank
-
-
-def slice_region(whole: Region, node: Node, value: Value, start: int) -> Region:
-    """The part of `whole` that `value` is, beginning at index `start` of the node's axis."""
-    axis, block = _axis(node), value.type.layout.block
+def slice_region(whole: Region, w: Workload, part: TensorType, start: int) -> Region:
+    """The part of `whole` that begins at index `start` of the axis along which `w` joins or cuts."""
+    axis, block = axis_of(w), part.layout.block
     steps = start // block if axis == 1 else start
     return Region(whole.root, whole.offset + steps * whole.strides[axis], whole.strides)
 
@@ -308,76 +297,3 @@ def border(region: Region, kind: TensorType) -> Halo:
     root = region.root
     around = tuple(e + sum(h) for e, h in zip(kind.physical[2:], root.halo, strict=False))
     return root.halo if root.shape[2 : 2 + len(root.halo)] == around else ()
-
-
-def overwritable(w: Workload) -> tuple[int, ...]:
-    """Inputs in whose place the result may be written: read at the element that is stored next, only there.
-
-    That holds for operands of epilogues, which are read in the block that stores the result, once for each
-    element, and for those of elementwise operators.
-    """
-    first = 0 if opdef(w.op).elementwise else w.arity
-    alike = range(first, len(w.inputs)) if len(w.outputs) == 1 else ()
-    return tuple(i for i in alike if w.inputs[i] == w.outputs[0] and not w.constant[i])
-
-
-def is_view(node: Node) -> bool:
-    """Whether a node's tensors may share memory without a kernel's doing."""
-    return is_reinterpretation(node) or bool(concatenated(node)) or bool(slices_of_whole(node))
-
-
-def is_reinterpretation(node: Node) -> bool:
-    """Whether a node's result is its input, element for element in memory."""
-    source = node.inputs[0] if node.inputs else None
-    if source is None or node.epilogue or node.op not in ("reshape", "relayout"):
-        return False
-    return _row_major(source.type) and _row_major(node.output.type)
-
-
-def _row_major(kind: TensorType) -> bool:
-    """Whether memory order is logical order: plain, or full channel blocks of single pixels."""
-    if kind.layout == PLAIN:
-        return True
-    return math.prod(kind.shape[2:]) == 1 and kind.shape[1] % kind.layout.block == 0
-
-
-def concatenated(node: Node) -> tuple[int, ...]:
-    """Where each input begins along the axis, if the result can be made of slices in place; else ()."""
-    if node.op != "concat" or node.epilogue:
-        return ()
-    values = [value for value in node.inputs if value is not None]
-    return _starts(node, values, node.output)
-
-
-def slices_of_whole(node: Node) -> tuple[int, ...]:
-    """Where each output begins along the axis, if the outputs can be views of the input; else ()."""
-    source = node.inputs[0] if node.inputs else None
-    if source is None or node.epilogue:
-        return ()
-    if isinstance(node.attrs, SplitAttrs):
-        return _starts(node, list(node.outputs), source)
-    if isinstance(node.attrs, SliceAttrs):
-        cut = [
-            a
-            for a, (x, y) in enumerate(zip(source.type.shape, node.output.type.shape, strict=True))
-            if x != y
-        ]
-        if len(cut) != 1 or any(step != 1 for step in node.attrs.steps):
-            return ()
-        start = node.attrs.starts[cut[0]]
-        aligned = cut[0] != 1 or start % source.type.layout.block == 0
-        return (start,) if aligned and node.output.type.layout == source.type.layout else ()
-    return ()
-
-
-def _starts(node: Node, parts: list[Value], whole: Value) -> tuple[int, ...]:
-    axis, block = _axis(node), whole.type.layout.block
-    starts, position = [], 0
-    for part in parts:
-        if part.type.layout != whole.type.layout or part.type.dtype != whole.type.dtype:
-            return ()
-        if axis == 1 and position % block:
-            return ()
-        starts.append(position)
-        position += part.type.shape[axis]
-    return tuple(starts)

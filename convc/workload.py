@@ -28,6 +28,22 @@ Halo = tuple[tuple[int, int], ...]
 """Rows of zeros that a kernel expects around its input: (before, after) for each spatial axis."""
 
 
+def covers(have: Halo, need: Halo) -> bool:
+    """Whether a border `have` is at least as wide as `need` everywhere."""
+    return all(
+        have[axis][side] >= rows if axis < len(have) else rows == 0
+        for axis, pair in enumerate(need)
+        for side, rows in enumerate(pair)
+    )
+
+
+def widest(a: Halo, b: Halo) -> Halo:
+    """The smallest halo that covers both."""
+    if not a or not b:
+        return a or b
+    return tuple((max(x[0], y[0]), max(x[1], y[1])) for x, y in zip(a, b, strict=True))
+
+
 @dataclass(frozen=True)
 class Workload:
     """Operator, attributes, operand types (with layouts) and epilogue of one node.

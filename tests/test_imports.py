@@ -43,7 +43,7 @@ ORDER = (
     ("workload", "evaluate", "runtime", "frontends"),
     ("tiling",),  # what lowering and schedules share
     ("passes", "lowering", "schedules"),
-    ("select", "layout", "memory", "program", "views", "allocate"),
+    ("select", "layout", "memory", "program", "views", "aliases", "allocate", "elimination", "assign"),
     ("codegen",),
     ("compiler", "verify"),
     ("report", "tune"),

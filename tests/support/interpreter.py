@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from convc.aliases import overwritable
 from convc.compiler import Compilation
 from convc.evaluate import evaluate_node
 from convc.ir import Graph
 from convc.program import Argument, Clear, Program, Run
 from convc.target import Target
 from convc.types import Array, Shape, TensorType
-from convc.views import natural_strides, overwritable
+from convc.views import natural_strides
 from convc.workload import Halo
 
 POISON = 1e9
