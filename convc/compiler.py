@@ -227,6 +227,7 @@ def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
             origin=node.origin,
             config=asdict(configuration(choice, compilation.target)) if node in computed else {},
             flops=ConvShape.of(choice.workload).flops if node.op == "conv" else 0,
+            reason=choice.reason,
         )
         for node in compilation.graph.nodes
         if node.op != "relayout"

@@ -104,7 +104,8 @@ def minimise(sizes: Sequence[int], factors: Sequence[Factor], limit: int = 1 << 
 
 def _table(variable: int, neighbours: nx.Graph, sizes: Sequence[int]) -> int:
     """Entries of the table in which a variable is eliminated."""
-    return math.prod(sizes[v] for v in neighbours[variable]) * sizes[variable]
+    entries: int = math.prod(sizes[v] for v in neighbours[variable]) * sizes[variable]
+    return entries
 
 
 def _groups(factors: list[Factor], sizes: Sequence[int], limit: int) -> list[list[Factor]]:

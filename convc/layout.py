@@ -1,13 +1,14 @@
-"""Layout assignment: one walk that chooses each node's lowering and converts between layouts where needed.
+"""Layouts put into effect: the graph prepared for the joint choice, and conversions inserted after it.
 
 Most kernels work on channel blocks; the graph's inputs and outputs, and operators that mix axes, are plain.
-The walk goes forward, so every lowering sees the layouts in which its inputs have been left.
+What each layer reads and writes, `assign` decides for all layers together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from convc.assign import Assignment
 from convc.ir import Graph, Node, Value, opdef
 from convc.ops.shape import ReshapeAttrs
 from convc.select import Choice, Selector
@@ -25,11 +26,12 @@ class LayoutAssignment:
     _converted: dict[tuple[Value, Layout], Value] = field(default_factory=dict)
 
     def run(self) -> dict[Node, Choice]:
-        """Walk the graph; returns the choice of every node, of the inserted ones too."""
+        """Choose, then convert; returns the choice of every node, of the inserted ones too."""
         self.selector.check_names(self.graph)
         for node in self.graph.nodes:
             self._expand_operands(node)
-            choice = self.selector.choose(self.graph, node)
+        chosen = Assignment(self.graph, self.selector).run()
+        for node, choice in chosen.items():
             self._feed(node, choice)
             for value, kind in zip(node.outputs, choice.workload.outputs, strict=True):
                 self.graph.set_type(value, kind)
@@ -40,7 +42,7 @@ class LayoutAssignment:
     def _expand_operands(self, node: Node) -> None:
         """Give operands that vary over channels the rank of the output, so that they can be blocked."""
         rank = node.output.type.rank
-        elementwise_from = node.arity if not _is_elementwise(node) else 0
+        elementwise_from = node.arity if not opdef(node.op).elementwise else 0
         for index in range(elementwise_from, len(node.inputs)):
             value = node.inputs[index]
             if value is None or rank < 3 or not rank - 1 <= value.type.rank < rank:
@@ -52,8 +54,15 @@ class LayoutAssignment:
             if data is not None:
                 expanded = self.graph.add_constant(value.name, data.reshape(shape))
             else:
-                plain = self._as(value, PLAIN, node)
-                expanded = self._insert("reshape", plain, ReshapeAttrs(shape), node).output
+                reshape = self.graph.add(
+                    "reshape",
+                    [value],
+                    ReshapeAttrs(shape),
+                    name=f"{value.name}:reshape",
+                    origin=node.origin,
+                    before=node,
+                )
+                expanded = reshape.output
             self._replace(node, index, expanded)
 
     def _feed(self, node: Node, choice: Choice) -> None:
@@ -67,29 +76,25 @@ class LayoutAssignment:
             callers = converted.producer is None or self.graph.is_output(converted)
             if index == 0 and _any(halo) and callers:
                 # The caller's array has no room for a zero border.
-                converted = self._insert("relayout", value, None, node, layout=kind.layout).output
-                self._converted[value, kind.layout] = converted
+                converted = self._converted[value, kind.layout] = self._convert(value, kind.layout, node)
             self._replace(node, index, converted)
 
     def _as(self, value: Value, layout: Layout, reader: Node) -> Value:
         if value.type.layout == layout and (value, layout) not in self._converted:
             return value
         if (value, layout) not in self._converted:
-            self._converted[value, layout] = self._insert(
-                "relayout", value, None, reader, layout=layout
-            ).output
+            self._converted[value, layout] = self._convert(value, layout, reader)
         return self._converted[value, layout]
 
-    def _insert(
-        self, op: str, value: Value, attrs: ReshapeAttrs | None, before: Node | None, layout: Layout = PLAIN
-    ) -> Node:
+    def _convert(self, value: Value, layout: Layout, before: Node | None) -> Value:
         origin = before.origin if before is not None else ()
-        name = f"{value.name}:{layout}" if op == "relayout" else f"{value.name}:{op}"
-        node = self.graph.add(op, [value], attrs, name=name, origin=origin, before=before)
+        node = self.graph.add(
+            "relayout", [value], name=f"{value.name}:{layout}", origin=origin, before=before
+        )
         self.graph.set_type(node.output, node.output.type.with_layout(layout))
         # Not by name: --algo speaks of the user's layer, not of what is inserted for it.
         self.choices[node] = self.selector.choose_workload(Workload.of(self.graph, node))
-        return node
+        return node.output
 
     def _replace(self, node: Node, index: int, value: Value) -> None:
         if node.inputs[index] is not value:
@@ -103,14 +108,10 @@ class LayoutAssignment:
         for value in self.graph.outputs:
             shared = value.producer is None or value in outputs
             if shared or value.type.layout != PLAIN:
-                value = self._insert("relayout", value, None, None).output
+                value = self._convert(value, PLAIN, None)
             outputs.append(value)
         self.graph.set_outputs(outputs, self.graph.output_names)
 
 
 def _any(halo: Halo) -> bool:
     return any(before or after for before, after in halo)
-
-
-def _is_elementwise(node: Node) -> bool:
-    return opdef(node.op).elementwise

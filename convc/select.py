@@ -1,7 +1,8 @@
-"""Which algorithm computes a layer: list the candidates, price them, keep the whole table.
+"""Which algorithms could compute a layer: list the candidates, price them, keep the whole table.
 
 Nothing here looks at shapes. A lowering says whether it applies, what it would cost and how far off its
-results would be; the cheapest one within the error bound wins, unless the user names another.
+results would be. One that errs too much is rejected; the user may insist on one. Which of the rest is
+taken is decided for the whole graph at once, in `assign`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from convc.errors import OptionError
-from convc.ir import Graph, Node
+from convc.ir import Attrs, Graph, Node
 from convc.lowering.base import Lowering
 from convc.lowering.registry import LOWERINGS
 from convc.runtime.manifest import Candidate
 from convc.target import Target
-from convc.types import Array
-from convc.workload import Workload
+from convc.tiling.registers import memory_seconds
+from convc.types import PLAIN, Array, Layout, TensorType
+from convc.workload import Halo, Workload, covers
 
 DEFAULT_MAX_ERROR = 1e-4
 """Largest error of a layer, relative to its largest output, that selection accepts."""
@@ -25,16 +28,38 @@ DEFAULT_MAX_ERROR = 1e-4
 
 @dataclass(frozen=True)
 class Choice:
-    """The algorithm of one node, the workload in the layouts that it wants, and all candidates."""
+    """The algorithm of one node, the workload in the layouts that it wants, and all candidates.
+
+    `reason` says why it is not the cheapest candidate, where it is not.
+    """
 
     lowering: Lowering
     workload: Workload
+    candidates: tuple[Candidate, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A lowering in certain layouts: its workload, the zeros that it wants around input 0, and its price."""
+
+    lowering: Lowering
+    workload: Workload
+    halo: Halo
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What can be chosen for a node, cheapest first, and the table of all candidates."""
+
+    allowed: tuple[Option, ...]
     candidates: tuple[Candidate, ...]
 
 
 @dataclass
 class Selector:
-    """Chooses lowerings for the nodes of one graph.
+    """Lists and prices the lowerings for the nodes of one graph.
 
     `algorithms` maps layer names (or names of the nodes that a layer came from) to lowerings that the user
     insists on. `all_errors` estimates the error of every candidate, not only of those that could win.
@@ -44,7 +69,8 @@ class Selector:
     max_error: float = DEFAULT_MAX_ERROR
     algorithms: Mapping[str, str] = field(default_factory=dict)
     all_errors: bool = False
-    _seen: dict[Workload, list[tuple[Lowering, Workload, Candidate]]] = field(default_factory=dict)
+    _seen: dict[Workload, list[_Priced]] = field(default_factory=dict)
+    _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)
 
     def check_names(self, graph: Graph) -> None:
         """Raise OptionError for an `algorithms` entry that matches no layer of the graph."""
@@ -55,85 +81,145 @@ class Selector:
                 hint = f"Close names: {', '.join(close)}." if close else "See `convc summary` for the names."
                 raise OptionError(f"--algo names layer '{name}', which the model does not have.", hint=hint)
 
-    def choose(self, graph: Graph, node: Node) -> Choice:
-        """Price every lowering for a node and pick one. Raises OptionError when the user's pick cannot be."""
+    def options(self, graph: Graph, node: Node) -> NodeOptions:
+        """Price every lowering for a node.
+
+        An option may be dearer than the cheapest and still be chosen, but by no more than it costs to copy
+        all tensors of the node, which would undo any effect on the layers around. Raises OptionError when
+        nothing is allowed, or the user's pick cannot be.
+        """
         workload = Workload.of(graph, node)
         priced = self._priced(workload)
         weights = [graph.constant(value) for value in node.inputs]
         wanted = next((self.algorithms[n] for n in (node.name, *node.origin) if n in self.algorithms), None)
         if wanted is not None:
             return self._insist(node, wanted, priced, weights)
-        table, chosen = self._within_error(priced, weights)
-        if chosen is None:
+        copies = self._copies_around(workload)
+        table: list[Candidate] = []
+        allowed: list[Option] = []
+        for entry in priced:
+            candidate = entry.candidate
+            limit = allowed[0].seconds + copies if allowed else float("inf")
+            if entry.options and (entry.options[0].seconds <= limit or self.all_errors):
+                error = entry.lowering.error_bound(entry.options[0].workload, weights)
+                candidate = replace(candidate, error=error)
+                # Rounding itself is no ground for rejection: something has to compute the layer.
+                if error > self.max_error and not entry.lowering.exact:
+                    candidate = replace(candidate, rejected=f"error {error:.1e} exceeds {self.max_error:g}")
+                else:
+                    allowed += [o for o in entry.options if o.seconds <= limit and not _worse(o, allowed)]
+            table.append(candidate)
+        if not allowed:
             raise OptionError(
                 f"No lowering computes '{node.name}' within --max-error {self.max_error:g}.",
                 hint=f"The least error found is {min(c.error for c in table if c.error is not None):.1e}.",
             )
-        lowering, stored = priced[chosen][:2]
-        return Choice(lowering, stored, tuple(table))
+        return NodeOptions(tuple(allowed), tuple(table))
+
+    def copy(self, kind: TensorType, layout: Layout) -> Option:
+        """The cheapest way to copy a tensor into a layout (or its own, from one place to another)."""
+        if (kind, layout) not in self._copies:
+            w = Workload("relayout", Attrs(), (kind,), (kind.with_layout(layout),), (False,), 1)
+            self._copies[kind, layout] = self._priced(w)[0].options[0]
+        return self._copies[kind, layout]
 
     def choose_workload(self, workload: Workload) -> Choice:
         """The cheapest lowering of a workload without weights, such as a copy."""
-        lowering, stored, _ = self._priced(workload)[0]
-        return Choice(lowering, stored, ())
+        option = self._priced(workload)[0].options[0]
+        return Choice(option.lowering, option.workload, ())
 
-    def _priced(self, workload: Workload) -> list[tuple[Lowering, Workload, Candidate]]:
+    def _copies_around(self, w: Workload) -> float:
+        """Seconds to copy all computed tensors of a node."""
+        read = [t for t, constant in zip(w.inputs, w.constant, strict=True) if t is not None and not constant]
+        return sum(self.copy(t, PLAIN).seconds for t in (*read, *w.outputs))
+
+    def _priced(self, workload: Workload) -> list[_Priced]:
         """All lowerings of the operator, cheapest first, then those that refuse."""
         if workload not in self._seen:
-            entries = []
-            for lowering in LOWERINGS:
-                if workload.op not in lowering.ops:
-                    continue
-                reason = lowering.applies(workload, self.target)
-                if reason is not None:
-                    entries.append((lowering, workload, Candidate(lowering.name, rejected=reason)))
-                    continue
-                layouts = lowering.layouts(workload, self.target)
-                stored = workload.stored_as(layouts.inputs, layouts.outputs)
-                price = lowering.cost(stored, self.target) * 1e3
-                entries.append((lowering, stored, Candidate(lowering.name, predicted_ms=price)))
-            entries.sort(key=lambda e: float("inf") if e[2].predicted_ms is None else e[2].predicted_ms)
+            entries = [self._price(lw, workload) for lw in LOWERINGS if workload.op in lw.ops]
+            entries.sort(key=lambda e: e.options[0].seconds if e.options else float("inf"))
             self._seen[workload] = entries
         return self._seen[workload]
 
-    def _within_error(
-        self, priced: Sequence[tuple[Lowering, Workload, Candidate]], weights: Sequence[Array | None]
-    ) -> tuple[list[Candidate], int | None]:
-        table: list[Candidate] = []
-        chosen = None
-        for index, (lowering, stored, candidate) in enumerate(priced):
-            if candidate.rejected is None and (chosen is None or self.all_errors):
-                error = lowering.error_bound(stored, weights)
-                candidate = replace(candidate, error=error)
-                # Rounding itself is no ground for rejection: something has to compute the layer.
-                if error > self.max_error and not lowering.exact:
-                    candidate = replace(candidate, rejected=f"error {error:.1e} exceeds {self.max_error:g}")
-                elif chosen is None:
-                    chosen = index
-            table.append(candidate)
-        return table, chosen
+    def _price(self, lowering: Lowering, workload: Workload) -> _Priced:
+        reason = lowering.applies(workload, self.target)
+        if reason is not None:
+            return _Priced(lowering, (), reason)
+        options: list[Option] = []
+        for arrived in dict.fromkeys(_arrivals(workload, self.target)):
+            layouts = lowering.layouts(arrived, self.target)
+            stored = workload.stored_as(layouts.inputs, layouts.outputs)
+            if any(stored == o.workload for o in options):
+                continue
+            halo = lowering.halo(stored, self.target)
+            options.append(Option(lowering, stored, halo, self._seconds(lowering, stored)))
+        return _Priced(lowering, tuple(sorted(options, key=lambda o: o.seconds)))
+
+    def _seconds(self, lowering: Lowering, w: Workload) -> float:
+        """The operator's price, and the traffic of its epilogue's operands, which is the same for all."""
+        own = replace(w, inputs=w.inputs[: w.arity], constant=w.constant[: w.arity], epilogue=())
+        operands = sum(t.nbytes for t in w.inputs[w.arity :] if t is not None)
+        return lowering.cost(own, self.target) + memory_seconds(operands, self.target)
 
     def _insist(
-        self,
-        node: Node,
-        wanted: str,
-        priced: Sequence[tuple[Lowering, Workload, Candidate]],
-        weights: Sequence[Array | None],
-    ) -> Choice:
+        self, node: Node, wanted: str, priced: Sequence[_Priced], weights: Sequence[Array | None]
+    ) -> NodeOptions:
         """The lowering that the user wants, whatever its price and error."""
         table: list[Candidate] = []
-        chosen: Choice | None = None
-        for lowering, stored, candidate in priced:
-            if lowering.name == wanted and candidate.rejected is not None:
-                raise OptionError(f"--algo: '{wanted}' cannot compute '{node.name}': {candidate.rejected}.")
-            if candidate.rejected is None and (lowering.name == wanted or self.all_errors):
-                candidate = replace(candidate, error=lowering.error_bound(stored, weights))
-            if lowering.name == wanted:
-                chosen = Choice(lowering, stored, ())
+        allowed: tuple[Option, ...] = ()
+        for entry in priced:
+            candidate, chosen = entry.candidate, entry.lowering.name == wanted
+            if chosen and entry.refusal:
+                raise OptionError(f"--algo: '{wanted}' cannot compute '{node.name}': {entry.refusal}.")
+            if entry.options and (chosen or self.all_errors):
+                error = entry.lowering.error_bound(entry.options[0].workload, weights)
+                candidate = replace(candidate, error=error)
+            if chosen:
+                allowed = entry.options
             table.append(candidate)
-        if chosen is None:
+        if not allowed:
             raise OptionError(
                 f"--algo: layer '{node.name}' ({node.op}) has no lowering '{wanted}'.",
                 hint=f"It has: {', '.join(c.lowering for c in table)}.",
             )
-        return replace(chosen, candidates=tuple(table))
+        return NodeOptions(allowed, tuple(table))
+
+
+@dataclass(frozen=True)
+class _Priced:
+    """A lowering of a workload in each pattern of layouts that it knows, cheapest first, or its refusal."""
+
+    lowering: Lowering
+    options: tuple[Option, ...]
+    refusal: str | None = None
+
+    @cached_property
+    def candidate(self) -> Candidate:
+        """The row of the table, without an error."""
+        if self.refusal is not None:
+            return Candidate(self.lowering.name, rejected=self.refusal)
+        return Candidate(self.lowering.name, predicted_ms=self.options[0].seconds * 1e3)
+
+
+def _arrivals(w: Workload, target: Target) -> tuple[Workload, ...]:
+    """The workload with its computed inputs stored plain, and in channel blocks.
+
+    A lowering may follow the layout in which its inputs arrive; these two bring out all that it can do. A
+    copy's layouts are what it is asked for.
+    """
+    if w.op == "relayout":
+        return (w,)
+
+    def stored(layout: Layout) -> Workload:
+        layouts = [
+            None if t is None or constant else layout if t.rank >= 3 else PLAIN
+            for t, constant in zip(w.inputs, w.constant, strict=True)
+        ]
+        return w.stored_as(layouts, [t.layout for t in w.outputs])
+
+    return stored(PLAIN), stored(Layout(target.lanes))
+
+
+def _worse(option: Option, others: Sequence[Option]) -> bool:
+    """Whether one of the cheaper options has the same layouts and asks for no wider border."""
+    return any(o.workload == option.workload and covers(option.halo, o.halo) for o in others)

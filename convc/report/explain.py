@@ -32,7 +32,7 @@ def _candidates(layers: Sequence[LayerPlan]) -> Table:
     for layer in layers:
         for c in layer.candidates:
             rejected = f"rejected: {c.rejected}" if c.rejected else ""
-            remark = "chosen" if c.lowering == layer.chosen else rejected
+            remark = layer.reason or "chosen" if c.lowering == layer.chosen else rejected
             table.add_row(
                 layer.name, c.lowering, _ms(c.predicted_ms), _ms(c.measured_ms), _error(c.error), remark
             )
@@ -54,6 +54,7 @@ def _decisions(layers: Sequence[LayerPlan]) -> Table:
             for c in layer.candidates
             if c is not own and (c.rejected is None or c.predicted_ms is not None or len(layers) == 1)
         )
+        others += f" ({layer.reason})" if layer.reason else ""
         prices = (_ms(own.predicted_ms), *((_ms(own.measured_ms),) if measured else ()))
         table.add_row(layer.name, layer.op, layer.chosen, *prices, _error(own.error), others)
     return table

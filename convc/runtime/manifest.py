@@ -57,7 +57,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """How one layer is computed, and what the alternatives would have cost."""
+    """How one layer is computed, and what the alternatives would have cost.
+
+    `reason` says why a candidate that is cheaper by itself was not chosen, where there is one.
+    """
 
     name: str
     op: str
@@ -67,6 +70,7 @@ class LayerPlan:
     origin: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     flops: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
