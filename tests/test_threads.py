@@ -212,6 +212,21 @@ for path, threads in ((a, 1), (a, 3), (b, 2), (b, 4), (a, 2)):
     assert run_in_fresh_process(code, *saved) == "0 2 2 3 3 "
 
 
+def test_workers_outlive_the_module_that_started_them(saved: list[Path]) -> None:
+    code = """
+import ctypes, _ctypes
+first = convc.load(sys.argv[1], threads=3)
+expected = first(image)
+handle = ctypes.CDLL(sys.argv[1])._handle
+del first
+for _ in range(2):
+    _ctypes.dlclose(handle)
+assert np.array_equal(convc.load(sys.argv[2], threads=3)(image), expected)
+print(workers())
+"""
+    assert run_in_fresh_process(code, *saved) == "2\n"
+
+
 def test_a_child_of_fork_starts_its_own_workers(saved: list[Path]) -> None:
     """Also when it is born while another thread of the parent is in a call, and holds workers and locks."""
     code = """

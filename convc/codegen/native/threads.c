@@ -54,8 +54,8 @@
 enum {
   MAX_THREADS = 256,
   LINE = 128,       /* processors fetch lines of 64 bytes in pairs */
-  LINGER = 1 << 12, /* spins of a worker after its call, in expectation of the next: some 100 us (with 400, 10.3 ms
-                     * beside NumPy's products instead of 9.7: what it spins is taken from its next turn) */
+  LINGER = 1 << 12, /* spins of a worker after its call, in expectation of the next: some 100 us (beside NumPy's
+                     * products 400 take 10.3 ms a call and 50 take 9.7: what it spins is taken from its next turn) */
   /* Spins before other threads are let run: few with more threads than processors, where it is they that are
    * waited for; many otherwise, since who yields to another program gives its share of the processor away. */
   FEW = 64,
@@ -214,7 +214,8 @@ static void place(void) {
   }
 }
 
-/* Take workers for this call, those with the lowest numbers: in the next call they will be the same. */
+/* Take workers for this call, those with the lowest numbers: in the next call they will be the same. There are
+ * fewer of them where the system or MAX_THREADS refuses more. */
 static void gather(int width) {
   call.width = 1;
   if (width < 2) return;
