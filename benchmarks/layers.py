@@ -6,8 +6,9 @@
 
 For each: time, direct-equivalent GFLOP/s, percent of peak, error against float64; and the regret, which is
 what the untuned choice takes above the best measured candidate whose error was allowed. Totals weigh a layer
-by how often it occurs. How a layer is timed: convc/report/measure.py. Candidates predicted to take more than
-`--hopeless` times the cheapest are not measured.
+by how often it occurs. Peak is what `convc calibrate` measured. How a layer is timed:
+convc/report/measure.py. Candidates predicted to take more than `--hopeless` times the cheapest are not
+measured.
 """
 
 from __future__ import annotations
@@ -66,6 +67,20 @@ def tables(rows: Sequence[LayerRow], summary: dict[str, Any], worst: int = 15) -
             own = (row.chosen, f"{row.chosen_ms:.3f}", row.best.lowering, f"{row.best.measured_ms:.3f}")
             second.add_row(row.name, str(sum(row.counts.values())), *own, f"{time_lost(row):.3f}")
     return [first, second]
+
+
+def peak_of_host(threads: int) -> tuple[float, bool]:
+    """FLOP/s of so many threads, and whether they were measured (`convc calibrate`) or are nominal."""
+    from convc.codegen import calibrate
+    from convc.codegen.machine import resolve
+    from convc.progress import Progress as Quiet
+
+    nominal = resolve("host", threads)
+    used = calibrate.calibrated(nominal, Quiet())
+    found = calibrate.read(calibrate.cached_at(nominal))
+    if found is None or used is nominal:
+        return used.peak, False
+    return threads * (found.core_flops if threads == 1 else found.flops), True
 
 
 def plan(model: models.Model, folder: Path, threads: int, batch: int) -> Any:
@@ -154,11 +169,10 @@ def command(
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from tempfile import TemporaryDirectory
 
-    from convc.codegen.machine import resolve
-
     networks = _chosen_models(paths, models)
-    peak = resolve("host", threads).peak
-    settings = {"threads": threads, "batch": batch, "hopeless": hopeless, "peak_gflops": peak / 1e9}
+    peak, measured = peak_of_host(threads)
+    settings = {"threads": threads, "batch": batch, "hopeless": hopeless}
+    settings |= {"peak_gflops": peak / 1e9, "peak_measured": measured}
     log = record.begin("layers", settings, output, resume)
     rows = {row.key: row for row in map(LayerRow.of, log.rows) if not row.failed}
     console.print(f"{len(networks)} networks; a layer takes 1 to 3 s and the time to compile its candidates.")

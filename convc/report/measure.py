@@ -9,7 +9,7 @@ them. `sweep` reads as many bytes of other weights as the network has, up to twi
 weights are as cold as they are when a network comes round again, from memory in ResNet-50, from the last
 cache in SqueezeNet. `copy` takes the result, so that it goes to a workspace and not to memory that was never
 touched. Only the layer's own step counts, not conversions of layout. Its time is the median of 7 to 50 runs
-in a process of its own.
+(3 of a very slow one) in a process of its own.
 """
 
 from __future__ import annotations
