@@ -29,6 +29,7 @@ from convc.passes.pull_slices import PullSlices
 from convc.passes.recognise_activations import RecogniseActivations
 from convc.passes.remove_dead_code import RemoveDeadCode
 from convc.passes.remove_identities import RemoveIdentities
+from convc.passes.separate_kernels import SeparateKernels
 from convc.passes.separate_outputs import SeparateOutputs
 from convc.passes.sub_pixel import SubPixel
 
@@ -44,6 +45,7 @@ PIPELINE: tuple[Pass, ...] = (
     HoistAffine(),
     PullSlices(),
     ComposeLinear(),  # batch norms are part of the weights by now
+    SeparateKernels(),
     PoolFirst(),
     LowerBatchNorm(),
     HoistActivations(),

@@ -26,11 +26,7 @@ from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
 from convc.ops.shape import ConcatAttrs, DepthSpaceAttrs
 from convc.passes.base import Rule, RulePass
 from convc.passes.fold_affine import obstacle
-from convc.passes.windows import keep_windows
-
-MOVED = 32
-"""Multiply-adds that take as long as writing a float to L3 and reading it again: 8 bytes at 50 GB/s, beside
-400 GFLOP/s of two cores."""
+from convc.passes.windows import MOVED, keep_windows, products
 
 
 @dataclass(frozen=True)
@@ -151,23 +147,10 @@ def _products_saved(node: Node, match: Phases) -> float:
     assert x is not None
     assert w is not None
     phases = list(itertools.product(*match))
-    needed = sum(map(_products, phases)) / len(phases)
+    needed = sum(products([len(p.taps) for p in part], [p.dilation for p in part]) for part in phases)
     spans = zip(w.type.shape[2:], attrs.strides, attrs.dilations, strict=True)
     done = math.prod(-(-(d * (k - 1) + 1) // s) for k, s, d in spans)
-    return x.type.shape[1] * (done - needed)
-
-
-def _products(phases: Sequence[Phase]) -> float:
-    """Products that take the time of a phase's sum for one input channel.
-
-    Winograd's F(4, taps) makes (taps + 3) / 4 products for an output along each axis, and its transforms
-    about half as much again: 2 x 2 taps of 256 channels took 0.48 of the time of four single ones, and 2 x 1
-    taps 0.68 of the time of two.
-    """
-    direct = math.prod(len(phase.taps) for phase in phases)
-    if any(phase.dilation > 1 for phase in phases):
-        return direct
-    return min(direct, 1.5 * math.prod((len(phase.taps) + 3) / 4 for phase in phases))
+    return x.type.shape[1] * (done - needed / len(phases))
 
 
 @dataclass(frozen=True)
