@@ -26,7 +26,7 @@ RANK_ERROR = 4
 MARGIN = 2 / 3
 """What the pair may take of the given kernel's time by count, which is not exact.
 
-By the clock, 64 channels at 56 x 56 with 7 x 7 taps took 0.66 of the time with rank 32, and 1.29 with rank 64;
+By the clock, 64 channels at 56 x 56 with 7 x 7 taps took 0.66 of it with rank 32, and 1.29 with rank 64;
 128 channels with 3 x 3 taps took 0.32 with rank 24, and 0.92 with rank 88. Depthwise kernels of 7, 9 and 31
 took 0.29, 0.34 and 0.41 (Zen 5, two threads, 2026-11-21).
 """
