@@ -46,17 +46,21 @@ Buffer = Sequence[Piece]
 
 @dataclass(frozen=True)
 class Packing:
-    """An offset for each buffer, in the order given; the bytes that they span, and the least possible."""
+    """An offset for each buffer, in the order given; the bytes that they span, and the least possible.
+
+    `busiest` is the first step at which that many are alive.
+    """
 
     offsets: tuple[int, ...]
     nbytes: int
     bound: int
+    busiest: int
 
 
 def pack(buffers: Sequence[Buffer]) -> Packing:
     """The smallest packing found; deterministic."""
     aligned = [[piece.aligned() for piece in buffer] for buffer in buffers]
-    bound = most_alive(buffers)
+    bound, busiest = most_alive(buffers)
     size = [max((p.end for p in buffer), default=0) for buffer in aligned]
     life = [max((p.last for p in b), default=0) - min((p.first for p in b), default=0) + 1 for b in aligned]
     born = [min((p.first for p in buffer), default=0) for buffer in aligned]
@@ -70,7 +74,7 @@ def pack(buffers: Sequence[Buffer]) -> Packing:
             tops = [o + s for o, s in zip(offsets, size, strict=True)]
             total = max(tops, default=0)
             if best is None or total < best.nbytes:
-                best = Packing(tuple(offsets), total, bound)
+                best = Packing(tuple(offsets), total, bound, busiest)
             if best.nbytes == bound:
                 return best
             order.sort(key=lambda i: tops[i] != total)  # stable: the rest stays in order
@@ -78,8 +82,11 @@ def pack(buffers: Sequence[Buffer]) -> Packing:
     return best
 
 
-def most_alive(buffers: Sequence[Buffer]) -> int:
-    """The most bytes that are alive in one step, in whole cache lines, which no packing can go below."""
+def most_alive(buffers: Sequence[Buffer]) -> tuple[int, int]:
+    """The most bytes alive in one step, in whole cache lines, and the first such step.
+
+    No packing can go below.
+    """
     steps = max((piece.last for buffer in buffers for piece in buffer), default=-1) + 2
     change = np.zeros(steps, "int64")
     for buffer in buffers:
@@ -87,7 +94,8 @@ def most_alive(buffers: Sequence[Buffer]) -> int:
             # a line that two pieces share counts once
             change[piece.first] += _up(piece.end) - _up(piece.start)
             change[piece.last + 1] -= _up(piece.end) - _up(piece.start)
-    return int(np.cumsum(change).max(initial=0))
+    alive = np.cumsum(change)
+    return int(alive.max()), int(alive.argmax())
 
 
 def _first_fit(buffers: Sequence[Buffer], order: Sequence[int]) -> list[int]:

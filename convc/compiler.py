@@ -201,6 +201,7 @@ def describe(compilation: Compilation) -> Manifest:
         target=asdict(target),
         threads=target.threads,
         workspace_bytes=compilation.program.workspace_bytes,
+        workspace_bound=compilation.program.workspace_bound,
         weights_bytes=compilation.program.weights_bytes,
         model_sha256=compilation.model_sha256,
         versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -16,28 +16,78 @@ from convc.program import Argument, Clear, Location, Program, Run
 from convc.select import Choice
 from convc.target import Target
 from convc.types import Array, Shape, TensorType
-from convc.views import (
-    Placement,
-    Region,
-    Root,
-    slice_region,
-)
+from convc.views import Placement, Region, Root, slice_region
 from convc.workload import Halo, Workload, widest
 
 
 def plan(
     graph: Graph, choices: Mapping[Node, Choice], target: Target, copy: Callable[[TensorType], Choice]
 ) -> Program:
-    """Place every tensor and list the steps. `copy` gives the choice for copying a tensor of some type."""
+    """Place every tensor and list the steps. `copy` gives the choice for copying a tensor of some type.
+
+    Where most memory is needed by a layer that works on each channel alone, that layer may run in two halves:
+    the first half of its input makes room for the second half of its result.
+    """
     halos: dict[Value, Halo] = {}
     for node, choice in choices.items():
         source = node.inputs[0] if node.inputs else None
         if source is not None:
             halos[source] = widest(halos.get(source, ()), choice.lowering.halo(choice.workload, target))
-    planner = _Planner(graph, choices, target, copy, Placement(graph, halos).run())
-    for node in graph.nodes:
-        planner.emit(node)
-    return planner.finish()
+    constants = Constants()
+
+    def planned(halved: frozenset[Node]) -> Program:
+        regions = Placement(graph, halos).run()
+        planner = _Planner(graph, choices, target, copy, regions, constants, halved)
+        for node in graph.nodes:
+            planner.emit(node)
+        return planner.finish()
+
+    halved: frozenset[Node] = frozenset()
+    best = planned(halved)
+    while (busiest := best.busiest()) is not None and can_halve(choices[busiest].workload):
+        halved |= {busiest}
+        other = planned(halved)
+        if other.workspace_bytes > HALVING_SAVES * best.workspace_bytes:
+            break
+        best = other
+    return best
+
+
+HALVING_SAVES = 0.98
+"""A layer runs in halves where the workspace shrinks below this part: a second parallel region costs time."""
+
+
+def can_halve(w: Workload) -> bool:
+    """Whether each channel is made from that channel of the only input, and channel blocks divide by two."""
+    source = w.inputs[0]
+    if w.op not in ("max_pool", "average_pool") or len(w.inputs) > 1 or source is None:
+        return False
+    return source.layout == w.outputs[0].layout and source.shape[1] % (2 * source.layout.block) == 0
+
+
+def _half(kind: TensorType) -> TensorType:
+    n, c, *spatial = kind.shape
+    return replace(kind, shape=(n, c // 2, *spatial))
+
+
+@dataclass
+class Constants:
+    """Packed constants with their byte offsets, each once."""
+
+    arrays: list[tuple[int, Array]] = field(default_factory=list)
+    nbytes: int = 0
+    _places: dict[tuple[Value, Workload, int], Location] = field(default_factory=dict)
+
+    def place(self, value: Value, data: Array, choice: Choice, index: int, target: Target) -> Location:
+        """Where `choice` finds input `index`, packed as it wants it."""
+        key = (value, choice.workload, index)
+        if key not in self._places:
+            packed = np.ascontiguousarray(choice.lowering.pack(choice.workload, target, index, data))
+            offset = -(-self.nbytes // ALIGNMENT) * ALIGNMENT
+            self.arrays.append((offset, packed))
+            self.nbytes = offset + packed.nbytes
+            self._places[key] = Location("weights", offset=offset)
+        return self._places[key]
 
 
 @dataclass
@@ -47,9 +97,9 @@ class _Planner:
     target: Target
     copy: Callable[[TensorType], Choice]
     regions: Mapping[Value, Region]
-    program: Program = field(default_factory=Program)
+    constants: Constants
+    halved: Set[Node]
     roots: dict[Root, None] = field(default_factory=dict)  # a set in order
-    _packed: dict[tuple[Value, object, int], Location] = field(default_factory=dict)
     _pending: list[Callable[[], Run | Clear]] = field(default_factory=list)
 
     def emit(self, node: Node) -> None:
@@ -78,7 +128,10 @@ class _Planner:
                         node, self.copy(value.type), [(piece, value.type.physical, ()), self._plain(value)]
                     )
             return
-        self._run_node(node)
+        if node in self.halved:
+            self._run_halves(node)
+        else:
+            self._run_node(node)
 
     def _copy(self, node: Node, value: Value, kind: TensorType, into: Region) -> None:
         if self.regions.get(value) == into:
@@ -86,9 +139,10 @@ class _Planner:
         choice = self.copy(kind)
         data = self.graph.constant(value)
         source: Region | Location
-        source = (
-            self.regions[value] if data is None else self._constant(value, choice, 0, kind.layout.pack(data))
-        )
+        if data is None:
+            source = self.regions[value]
+        else:
+            source = self.constants.place(value, data, choice, 0, self.target)
         self._run(node, choice, [(source, kind.physical, ()), (into, kind.physical, ())])
 
     def _plain(self, value: Value) -> tuple[Region, Shape, Halo]:
@@ -103,21 +157,26 @@ class _Planner:
                 continue
             data = self.graph.constant(value)
             if data is not None:
-                packed = choice.lowering.pack(choice.workload, self.target, index, data)
-                tensors.append((self._constant(value, choice, index, packed), (), ()))
+                tensors.append((self.constants.place(value, data, choice, index, self.target), (), ()))
             else:
                 tensors.append((self.regions[value], value.type.physical, halo if index == 0 else ()))
         tensors += [self._plain(value) for value in node.outputs]
         self._run(node, choice, tensors)
 
-    def _constant(self, value: Value, choice: Choice, index: int, packed: Array) -> Location:
-        key = (value, choice.workload, index)
-        if key not in self._packed:
-            offset = -(-self.program.weights_bytes // ALIGNMENT) * ALIGNMENT
-            self.program.weights.append((offset, np.ascontiguousarray(packed)))
-            self.program.weights_bytes = offset + packed.nbytes
-            self._packed[key] = Location("weights", offset=offset)
-        return self._packed[key]
+    def _run_halves(self, node: Node) -> None:
+        """One half of the channels after the other, by the same kernel."""
+        choice = self.choices[node]
+        w = choice.workload
+        kinds = [_half(t) for t in (*w.inputs, *w.outputs) if t is not None]
+        half = replace(choice, workload=replace(w, inputs=(kinds[0],), outputs=(kinds[1],)))
+        regions = [self.regions[v] for v in (*node.inputs, *node.outputs) if v is not None]
+        for number in range(2):
+            parts = [
+                replace(r, offset=r.offset + number * kind.physical[1] * r.strides[1])
+                for r, kind in zip(regions, kinds, strict=True)
+            ]
+            halos = (choice.lowering.halo(half.workload, self.target), ())
+            self._run(node, half, [(r, k.physical, h) for r, k, h in zip(parts, kinds, halos, strict=True)])
 
     def _run(self, node: Node, choice: Choice, tensors: list[tuple[Region | Location, Shape, Halo]]) -> None:
         """Note a kernel call and the boxes that it touches; locations are known after allocation."""
@@ -151,9 +210,14 @@ class _Planner:
         packing = pack([_pieces(root) for root in self.roots])
         for root, offset in zip(self.roots, packing.offsets, strict=True):
             root.offset = offset
-        self.program.workspace_bytes, self.program.workspace_bound = packing.nbytes, packing.bound
-        self.program.steps = [step() for step in self._pending]
-        return self.program
+        return Program(
+            [step() for step in self._pending],
+            packing.nbytes,
+            packing.bound,
+            packing.busiest,
+            self.constants.arrays,
+            self.constants.nbytes,
+        )
 
 
 def _runs(numbers: Iterable[int]) -> list[range]:

@@ -64,10 +64,19 @@ class Clear:
 
 @dataclass
 class Program:
-    """Steps in order, the size of their workspace, and the constants with their byte offsets."""
+    """Steps in order, the size of their workspace, and the constants with their byte offsets.
+
+    `workspace_bound` is the most bytes alive in one step, the first such step being `busiest_step`: no plan
+    of these steps can take less.
+    """
 
     steps: list[Run | Clear] = field(default_factory=list)
     workspace_bytes: int = 0
-    workspace_bound: int = 0  # the most bytes alive in one step, below which no plan of these steps can go
+    workspace_bound: int = 0
+    busiest_step: int = 0
     weights: list[tuple[int, Array]] = field(default_factory=list)
     weights_bytes: int = 0
+
+    def busiest(self) -> Node | None:
+        """The node of the step at which most bytes are alive."""
+        return self.steps[self.busiest_step].node if self.workspace_bound else None

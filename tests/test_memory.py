@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from interpreter import simulate
 
+from convc import memory
 from convc.compiler import Compilation, Options, plan
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
@@ -96,6 +97,25 @@ def test_skip_connections_leave_room_for_what_they_will_be_joined_with() -> None
     joined = 4 * 64 * 32 * 32
     deepest = 4 * 64 * 16 * 16
     assert program.workspace_bytes < joined + 2 * deepest
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_pooling_where_most_memory_is_needed_runs_in_halves(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second half of the result lies where the first half of the input was."""
+    net = Network("pooled")
+    x = net.conv(net.input("x", (batch, 16, 20, 20)), 64, 1)
+    net.output(net.conv(net.max_pool(x, 3, stride=1, padding=1), 8, 3, padding=1))
+    compilation = planned(net)
+    assert [s.node.op for s in compilation.program.steps if isinstance(s, Run)].count("max_pool") == 2
+    feeds = random_inputs(compilation.source)
+    errors = compare(simulate(compilation, feeds), evaluate(compilation.source, feeds))
+    assert max(errors) <= 12 * float(np.finfo(np.float32).eps)
+    monkeypatch.setattr(memory, "HALVING_SAVES", 0.0)
+    whole = planned(net).program
+    assert [s.node.op for s in whole.steps if isinstance(s, Run)].count("max_pool") == 1
+    assert compilation.program.workspace_bytes <= 0.9 * whole.workspace_bytes
 
 
 def test_alignment_of_an_argument_is_what_its_place_guarantees() -> None:

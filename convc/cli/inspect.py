@@ -29,12 +29,13 @@ def command(module: Path, as_json: bool) -> None:
     error = manifest.verification.get("error")
     lowerings = [layer.chosen for layer in manifest.plan]
     counts = ", ".join(f"{name} {lowerings.count(name)}" for name in sorted(set(lowerings)))
+    workspace = (manifest.workspace_bytes / 1e6, manifest.workspace_bound / 1e6)
     for label, text in (
         ("network", f"{manifest.name}, {len(manifest.plan)} layers ({counts})"),
         ("target", f"{target['triple']}:{target['mcpu']}, {manifest.threads} threads"),
         ("needs", ", ".join(target["features"]) or "nothing special"),
         ("weights", f"{manifest.weights_bytes / 1e6:.1f} MB"),
-        ("workspace", f"{manifest.workspace_bytes / 1e6:.1f} MB a call"),
+        ("workspace", f"{workspace[0]:.2f} MB a call, {workspace[1]:.2f} of them in use at once"),
         ("verified", "no" if error is None else f"error {error:.1e} of the largest output"),
         ("model", manifest.model_sha256 or "not from a file"),
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),

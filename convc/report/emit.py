@@ -32,8 +32,10 @@ def emit_text(compilation: Compilation, stage: str) -> str:
 
 def _lowered(compilation: Compilation) -> str:
     """The graph after layout assignment, then each node's lowering and the program's steps."""
-    lines = [str(compilation.graph), "", f"workspace {compilation.program.workspace_bytes} bytes"]
-    for index, step in enumerate(compilation.program.steps):
+    program = compilation.program
+    size = f"workspace {program.workspace_bytes} bytes, {program.workspace_bound} of them in use at once"
+    lines = [str(compilation.graph), "", size]
+    for index, step in enumerate(program.steps):
         if isinstance(step, Run):
             places = ", ".join(
                 f"{a.location.space}[{a.location.index}]+{a.location.offset}" for a in step.arguments

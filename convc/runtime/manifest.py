@@ -90,6 +90,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    workspace_bound: int = 0  # the most bytes of the workspace alive in one step
     format: int = FORMAT
 
     def write(self, path: Path, weights: Weights) -> None:

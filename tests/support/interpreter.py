@@ -14,7 +14,7 @@ import numpy as np
 from convc.aliases import overwritable
 from convc.compiler import Compilation
 from convc.evaluate import evaluate_node
-from convc.ir import Graph
+from convc.ir import Graph, Node
 from convc.program import Argument, Clear, Program, Run
 from convc.target import Target
 from convc.types import Array, Shape, TensorType
@@ -117,8 +117,9 @@ class Machine:
             data = self.graph.constant(value)
             inputs.append(data if data is not None else self.read(argument, kind, halo if index == 0 else ()))
         wide = [a.astype("float64") if a is not None and a.dtype.kind == "f" else a for a in inputs]
+        node = step.node if w.outputs[0].shape == step.node.output.type.shape else part_of(step)
         for argument, kind, array in zip(
-            results, w.outputs, evaluate_node(self.graph, step.node, wide), strict=True
+            results, w.outputs, evaluate_node(self.graph, node, wide), strict=True
         ):
             self.write(argument, kind, array.astype(kind.dtype))
 
@@ -139,6 +140,13 @@ class Machine:
                 assert not (same and np.intersect1d(written, addresses(source, kind)).size), (
                     f"{step.node!r} writes over its own input"
                 )
+
+
+def part_of(step: Run) -> Node:
+    """The node of a step that makes only some channels, on tensors of that size."""
+    w, graph = step.choice.workload, Graph("part")
+    inputs = [None if t is None else graph.add_input(f"x{i}", t) for i, t in enumerate(w.inputs)]
+    return graph.add(w.op, inputs, w.attrs, epilogue=w.epilogue, arity=w.arity)
 
 
 def enlarged(shape: Shape, halo: Halo) -> Shape:
