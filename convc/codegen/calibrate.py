@@ -43,6 +43,7 @@ _ISA_FLAGS = {
     ("x86_64", "avx512"): ("-mavx512f", "-mfma"),
     ("x86_64", "avx2"): ("-mavx2", "-mfma"),
 }
+SHARED = 0.6
 _STEPS = 48
 """Figures are rounded to so many steps a decade, 4.9 % apart (the E48 series of preferred numbers)."""
 
@@ -82,12 +83,18 @@ class Calibration:
         )
 
     def apply(self, target: Target) -> Target:
-        """The target with these figures, rounded. Fewer threads than processors draw less from memory."""
+        """The target with these figures, rounded.
+
+        Threads draw from memory what one alone draws, times SHARED of their number, even where more was
+        measured: a hypervisor that moves cores between chiplets changes the sum by a factor of two within
+        seconds (Zen 5, 45 and 100 GB/s), and counting on too much costs more than counting on too little.
+        """
         speeds: dict[str, Any] = {
             k: rounded(v) for k, v in asdict(self).items() if k not in ("clock", "core_flops")
         }
+        shared = max(1.0, SHARED * target.threads)
         for name in ("memory_bandwidth", "memory_copy_bandwidth"):
-            speeds[name] = min(speeds[name], target.threads * speeds["core_memory_bandwidth"])
+            speeds[name] = min(speeds[name], shared * speeds["core_memory_bandwidth"])
         return replace(target, **speeds)
 
 
