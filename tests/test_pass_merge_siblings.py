@@ -29,11 +29,11 @@ HEAD = """
 input %x : float32[1,1,3,3]
 const %a : float32[2,1,1,1] = [1.0, 2.0]
 const %b : float32[4,1,1,1] = [1.0, -2.0, 3.0, -4.0]
-const %c : float32[3,1,1,1] = [0.5, -1.0, 4.0]
+const %c : float32[5,1,1,1] = [0.5, -1.0, 4.0, 6.0, 7.0]
 const %p : float32[4] = [1.0, 2.0, 3.0, 4.0]
 const %k : float32[1,2,1,3] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 """.strip()
-SHAPES = {"a": "1,2,3,3", "b": "1,4,3,3", "c": "1,3,3,3"}
+SHAPES = {"a": "1,2,3,3", "b": "1,4,3,3", "c": "1,5,3,3"}
 
 
 def _conv(name: str, bias: str = "", steps: str = "", attrs: str = CONV) -> str:
@@ -62,12 +62,12 @@ def test_three_siblings_the_ragged_one_last():
         output %yc
         """,
         f"""{HEAD}
-        const %va.weights : float32[9,1,1,1] = [1.0, 2.0, 1.0, -2.0, 3.0, -4.0, 0.5, -1.0, 4.0]
-        const %va.bias : float32[9] = [0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0]
-        %conv : float32[1,9,3,3] = conv(%x, %va.weights, %va.bias) {CONV} | relu(.) \
+        const %va.weights : float32[11,1,1,1] = [1.0, 2.0, 1.0, -2.0, 3.0, -4.0, 0.5, -1.0, 4.0, 6.0, 7.0]
+        const %va.bias : float32[11] = [0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        %conv : float32[1,11,3,3] = conv(%x, %va.weights, %va.bias) {CONV} | relu(.) \
 name "va" from "A", "B", "C"
-        %split : float32[1,2,3,3], %split:1 : float32[1,4,3,3], %split:2 : float32[1,3,3,3] = split(%conv) \
-{{axis=1, sizes=(2, 4, 3)}} name "va.split" from "A", "B", "C"
+        %split : float32[1,2,3,3], %split:1 : float32[1,4,3,3], %split:2 : float32[1,5,3,3] = split(%conv) \
+{{axis=1, sizes=(2, 4, 5)}} name "va.split" from "A", "B", "C"
         {_reader("c", "split:2")}
         {_reader("b", "split:1")}
         {_reader("a", "split")}
@@ -103,6 +103,21 @@ ENDS = f"{_reader('a', 'va')}\n{_reader('b', 'vb')}\noutput %ya\noutput %yb"
 def test_refusals(body, reason):
     head = HEAD + ("\ninput %q : float32[4]\n" if "%q" in body else "\n")
     check_refused(MergePairs(), head + body, reason)
+
+
+@pytest.mark.parametrize(
+    ("channels", "reason"),
+    [((4, 10), "14 channels are 7 blocks"), ((6, 6), "all of its siblings, with 6 channels or more")],
+)
+def test_siblings_that_gain_nothing_stay(channels, reason):
+    net = Network("siblings")
+    x = net.input("x", (1, 2, 3, 3))
+    for count in channels:
+        net.output(net.tanh(net.conv(x, count, 1)))
+    rule = SiblingsToSplit(block=2)
+    first = next(n for n in net.graph.nodes if n.op == "conv")
+    found = rule.match(net.graph, first)
+    assert reason in rule.check(net.graph, first, found)
 
 
 def test_operands_of_the_epilogue_are_refused():
@@ -150,7 +165,7 @@ def _inception(batch: int, sizes: tuple[int, ...]) -> Network:
 
 
 @pytest.mark.parametrize("target", ["host", "haswell"])
-@pytest.mark.parametrize(("batch", "sizes"), [(1, (32, 16)), (2, (48, 24)), (1, (16, 5, 32))])
+@pytest.mark.parametrize(("batch", "sizes"), [(1, (32, 16)), (2, (32, 24)), (1, (16, 5, 32))])
 def test_pieces_are_views(batch, sizes, target):
     """Borders of different width around the pieces, and no step but the convolutions and two copies."""
     net = _inception(batch, sizes)
