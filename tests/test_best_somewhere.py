@@ -54,6 +54,16 @@ def grouped(best: str, shape: Shape, size: int) -> Layer:
     return Layer(best, shape, lambda net, x: net.conv(x, shape[1], 3, padding=1, groups=groups, name="layer"))
 
 
+def depthwise(best: str, shape: Shape, kernel: int) -> Layer:
+    """A depthwise convolution padded by half its kernel."""
+    groups = shape[1]
+    return Layer(
+        best,
+        shape,
+        lambda net, x: net.conv(x, groups, kernel, padding=kernel // 2, groups=groups, name="layer"),
+    )
+
+
 LAYERS = {
     # stems of 3 channels, and strided bodies
     "resnet50/conv1": conv("direct", (1, 3, 224, 224), 64, 7, stride=2),
@@ -78,6 +88,9 @@ LAYERS = {
     "resnext50_32x4d/layer3.1.conv2": grouped("direct", (1, 512, 14, 14), 16),
     # large dense kernels: Wei et al., Convolutional Pose Machines, CVPR 2016, figure 2
     "pose_machine/stage2.conv2": conv("fft", (1, 128, 46, 46), 128, 11),
+    # Ding et al., Scaling Up Your Kernels to 31x31, CVPR 2022, table 1
+    "replknet31b/stage1.dw": depthwise("fft", (1, 128, 56, 56), 31),
+    "replknet31b/stage3.dw": depthwise("fft", (1, 512, 14, 14), 27),
     "dense_11x11": conv("fft", (1, 64, 56, 56), 64, 11),
     "unet/up4.up": Layer(
         "direct",

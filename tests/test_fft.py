@@ -20,7 +20,7 @@ from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import fft
 from convc.target import Target
 from convc.tiling import dft
-from convc.tiling.fft import SIZES, Tiling, as_pair, candidates, choose, seconds, spans
+from convc.tiling.fft import WRAPPED_SIZES, Tiling, as_pair, candidates, choose, seconds, spans
 from convc.types import TensorType
 from convc.workload import ConvShape, Workload
 
@@ -38,6 +38,10 @@ LARGE = [
     conv("fft-31x31", (1, 2, 33, 33), (2, 2, 31, 31), pads=15),
     conv("fft-depthwise-13x7", (2, 19, 14, 30), (19, 1, 13, 7), pads=((6, 6), (3, 3)), groups=19, bias=True),
     conv("fft-depthwise-1d", (2, 16, 100), (16, 1, 13), pads=6, groups=16),
+    conv(
+        "fft-depthwise-kernel-twice-the-map", (1, 16, 6, 7), (16, 1, 13, 15), pads=((6, 7), (9, 4)), groups=16
+    ),
+    conv("fft-pads-beyond-kernel", (2, 3, 9, 8), (5, 3, 5, 4), pads=((6, 0), (1, 5)), bias=True),
 ]
 
 
@@ -83,7 +87,7 @@ def interleaved(z: np.ndarray) -> np.ndarray:
     return np.stack([z.real, z.imag], 1).reshape(-1, *z.shape[1:])
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 7, 9, 15, 22, 25, *SIZES])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 7, 9, 15, 22, 25, *WRAPPED_SIZES])
 def test_programs_transform_as_numpy_does(n):
     rng = np.random.default_rng(n)
     x = rng.standard_normal((n, 4))
@@ -98,6 +102,15 @@ def test_programs_transform_as_numpy_does(n):
     np.testing.assert_allclose(dft.real_backward(n, wanted).apply(real) / n, x[:wanted], **close)
     back = dft.complex_backward(n, wanted).apply(interleaved(np.fft.fft(z, axis=0))) / n
     np.testing.assert_allclose(back, interleaved(z[:wanted]), **close)
+    zeros = np.where(np.arange(n)[:, None] < wanted, 1, 0)
+    np.testing.assert_allclose(
+        dft.real_forward(n, wanted).apply(x[:wanted]), interleaved(np.fft.rfft(x * zeros, axis=0)), **close
+    )
+    np.testing.assert_allclose(
+        dft.complex_forward(n, wanted).apply(interleaved(z[:wanted])),
+        interleaved(np.fft.fft(z * zeros, axis=0)),
+        **close,
+    )
 
 
 @pytest.mark.parametrize("n", [8, 16, 32, 64])
@@ -133,6 +146,19 @@ def planned(monkeypatch: pytest.MonkeyPatch, job: Job, tiling: Tiling) -> Job:
 
 
 PLANS = [(products, rows, blocks) for products in (3, 4) for rows, blocks in ((5, 1), (5, 2), (5, 4), (4, 3))]
+
+
+@pytest.mark.parametrize("groups", [1, 20])
+@pytest.mark.parametrize("pads", [((0, 2), (1, 3)), ((4, 1), (7, 0)), ((9, 9), (2, 12))])
+def test_one_tile_wraps_around_the_map(monkeypatch, pads, groups):
+    """The least tile that may hold an axis, however the padding lies; both axes, or one of them."""
+    job = job_of(conv("wraps", (1, 20, 9, 12), (20, 20 // groups, 5, 8), pads=pads, groups=groups))
+    s = ConvShape.of(job.workload)
+    wrapping = [t for t in candidates(s, job.target) if any(t.wrapped)]
+    assert {tuple(map(bool, t.wrapped)) for t in wrapping} == {(True, True), (True, False), (False, True)}
+    smallest = {t.wrapped: t for t in sorted(wrapping, key=lambda t: math.prod(t.tile), reverse=True)}
+    for t in smallest.values():
+        check([planned(monkeypatch, job, t)])
 
 
 @pytest.mark.parametrize(("products", "rows", "blocks"), PLANS)
@@ -200,7 +226,8 @@ SHAPES = [
 def test_tilings_cover_the_output_and_fit_registers(s):
     for machine in TARGETS:
         for t in candidates(s, machine):
-            assert all(size == m + r - 1 for size, m, r in zip(t.tile, t.out, as_pair(spans(s)), strict=True))
+            for size, m, r, wrapped in zip(t.tile, t.out, as_pair(spans(s)), t.wrapped, strict=True):
+                assert wrapped or size == m + r - 1
             assert all(
                 n * m >= o > (n - 1) * m for n, m, o in zip(t.count, t.out, as_pair(s.output), strict=True)
             )
@@ -221,6 +248,9 @@ def test_halo_holds_every_tile():
         for (before, after), size, axis in zip(
             Fft().halo(job.workload, job.target), s.input, range(-len(s.input), 0), strict=True
         ):
+            if t.wrapped[axis]:
+                assert (before, after, t.inputs[axis], t.count[axis]) == (0, 0, size, 1)
+                continue
             assert before == s.pads[axis][0]
             assert after >= s.pads[axis][1]
             assert before + size + after == (t.count[axis] - 1) * t.out[axis] + t.tile[axis]

@@ -21,7 +21,7 @@ from convc.lowering import fft_kernel
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.target import Target
 from convc.tiling import dft
-from convc.tiling.fft import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, seconds, spans
+from convc.tiling.fft import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, reach, seconds, spans
 from convc.types import Array, TensorType
 from convc.workload import ConvShape, Halo, Workload
 
@@ -129,9 +129,10 @@ def compute(w: Workload, t: Tiling, target: Target) -> Any:
 def _halo(s: ConvShape, t: Tiling) -> Halo:
     """Rows of zeros before and after each axis such that every tile is inside."""
     needed = tuple((n - 1) * m + size for n, m, size in zip(t.count, t.out, t.tile, strict=True))
+    axes = range(-len(s.input), 0)
     return tuple(
-        (before, total - size - before)
-        for (before, _), size, total in zip(s.pads, s.input, needed[-len(s.input) :], strict=True)
+        (0, 0) if t.wrapped[axis] else (s.pads[axis][0], needed[axis] - s.input[axis] - s.pads[axis][0])
+        for axis in axes
     )
 
 
@@ -140,13 +141,29 @@ def transformed(s: ConvShape, t: Tiling, weights: Array) -> Array:
 
     The scale of the two inverse transforms is in it.
     """
-    (kh, kw), (dh, dw) = as_pair(s.kernel), as_pair(s.dilations)
+    kernel = weights.reshape(*weights.shape[:2], *as_pair(s.kernel))
     taps = np.zeros((*weights.shape[:2], *t.tile))
-    taps[:, :, : (kh - 1) * dh + 1 : dh, : (kw - 1) * dw + 1 : dw] = weights.reshape(
-        *weights.shape[:2], kh, kw
-    )
+    (rows, down), (columns, across) = _places(s, t, 0), _places(s, t, 1)
+    taps[:, :, down[:, None], across] = kernel[:, :, rows[:, None], columns]
     spectrum = np.fft.rfft2(taps).conj() / math.prod(t.tile)
     return t.select(np.moveaxis(spectrum, (2, 3), (0, 1)))
+
+
+def _places(s: ConvShape, t: Tiling, axis: int) -> tuple[Array, Array]:
+    """The taps that count along an axis, and their places in the tile.
+
+    Where the tile wraps around, its first pixel is the input's first: an offset of -1 is its last pixel, and
+    taps whose offsets leave the input at every output are left out.
+    """
+    taps = np.arange(as_pair(s.kernel)[axis])
+    offsets = taps * as_pair(s.dilations)[axis]
+    if not t.wrapped[axis]:
+        return taps, offsets
+    before = s.pads[axis - 2 + len(s.pads)][0]
+    size, output, span = (as_pair(pair)[axis] for pair in (s.input, s.output, spans(s)))
+    first, last = reach(span, size, output, before)
+    seen = (first <= offsets - before) & (offsets - before <= last)
+    return taps[seen], (offsets[seen] - before) % t.tile[axis]
 
 
 def _vectors(array: Array, lanes: int, axis: int) -> Array:

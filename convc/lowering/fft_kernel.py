@@ -12,8 +12,9 @@
         inverse_transform_rows     y[i]            back along rows, cropped
         output                                     bias, epilogue, store of the pixels that exist
 
-Columns 0 and tile / 2 of a real tile's spectrum are real: these "ends" take a real transform along the
-height. Transforms run on vectors of `lanes` channels.
+A depthwise convolution transforms each column forward and back at once, and the product is made as the
+backward transform reads it. Columns 0 and tile / 2 of a real tile's spectrum are real: these "ends" take a
+real transform along the height. Transforms run on vectors of `lanes` channels.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ class _Scratch:
     """Buffers between the stages. Lowering shrinks each to the part that is alive at one time."""
 
     rows: Buffer
-    spectrum: Buffer
     kept: Buffer
     pixels: Buffer
 
@@ -116,8 +116,7 @@ def build(w: Workload, shape: ConvShape, tiling: Tiling, lanes: int, params: dic
         out = B.arg("out", B.Buffer(w.outputs[0].physical, w.outputs[0].dtype))
         k = _Kernel(w, shape, tiling, lanes, buffers, out)
         s = _Scratch(
-            rows=k.scratch("rows", tiling.group, k.in_blocks, tiling.columns, tiling.tile[0], 2),
-            spectrum=k.scratch("spectrum", tiling.frequencies, tiling.parts, k.in_blocks, tiling.group),
+            rows=k.scratch("rows", tiling.group, k.in_blocks, tiling.columns, tiling.inputs[0], 2),
             kept=k.scratch("kept", tiling.group, k.out_blocks, tiling.out[0], tiling.columns, 2),
             pixels=k.scratch("pixels", tiling.group, k.out_blocks, *tiling.out),
         )
@@ -127,50 +126,62 @@ def build(w: Workload, shape: ConvShape, tiling: Tiling, lanes: int, params: dic
 
 
 def _dense(k: _Kernel, s: _Scratch, g: Expr) -> None:
-    product = k.scratch("product", k.tiling.frequencies, k.tiling.parts, k.out_blocks, k.tiling.group)
-    with B.grid(k.in_blocks, k.tiling.group) as (cb, t):
-        _forward(k, s, (g, t, cb))
-    (_three_products if k.tiling.products == 3 else _four_products)(k, s.spectrum, product, g)
-    read = _gauss_sums if k.tiling.products == 3 else _plain_parts
-    with B.grid(k.out_blocks, k.tiling.group) as (kb, t):
-        _backward(k, s, (g, t, kb), product, read)
+    tiling = k.tiling
+    spectrum = k.scratch("spectrum", tiling.frequencies, tiling.parts, k.in_blocks, tiling.group)
+    product = k.scratch("product", tiling.frequencies, tiling.parts, k.out_blocks, tiling.group)
+    with B.grid(k.in_blocks, tiling.group) as (cb, t):
+        _rows(k, s, (g, t, cb))
+        for ends in (True, False):
+            with B.serial(_column_range(tiling, ends=ends)[0]) as column:
+                _columns(k, s, (g, t, cb), column, spectrum, ends=ends)
+    (_three_products if tiling.products == 3 else _four_products)(k, spectrum, product, g)
+    read = _gauss_sums if tiling.products == 3 else _plain_parts
+    with B.grid(k.out_blocks, tiling.group) as (kb, t):
+        for ends in (True, False):
+            with B.serial(_column_range(tiling, ends=ends)[0]) as column:
+                _inverse_columns(k, s, (g, t, kb), column, product, read, ends=ends)
+        _finish(k, s, (g, t, kb))
 
 
 def _depthwise(k: _Kernel, s: _Scratch, g: Expr) -> None:
-    with B.grid(k.in_blocks, k.tiling.group) as (cb, t):
-        _forward(k, s, (g, t, cb))
-        _backward(k, s, (g, t, cb), s.spectrum, _times_weights)
+    """A column of the spectrum is transformed back at once: it never leaves the first cache."""
+    tiling = k.tiling
+    columns = [
+        k.scratch(name, tiling.frequencies, tiling.parts, k.in_blocks, tiling.group)
+        for name in ("end", "column")
+    ]
+    with B.grid(k.in_blocks, tiling.group) as (cb, t):
+        _rows(k, s, (g, t, cb))
+        for ends, spectrum in zip((True, False), columns, strict=True):
+            with B.serial(_column_range(tiling, ends=ends)[0]) as column:
+                _columns(k, s, (g, t, cb), column, spectrum, ends=ends)
+                _inverse_columns(k, s, (g, t, cb), column, spectrum, _times_weights, ends=ends)
+        _finish(k, s, (g, t, cb))
 
 
-def _forward(k: _Kernel, s: _Scratch, where: Where) -> None:
-    _rows(k, s, where)
-    for ends in (True, False):
-        _columns(k, s, where, ends=ends)
-
-
-def _backward(k: _Kernel, s: _Scratch, where: Where, source: Buffer, read: Read) -> None:
-    for ends in (True, False):
-        _inverse_columns(k, s, where, source, read, ends=ends)
-    _inverse_rows(k, s, where)
-    _output(k, s, where)
+def _finish(k: _Kernel, s: _Scratch, where: Where) -> None:
+    with B.serial(k.tiling.out[0]) as row:
+        _inverse_row(k, s, where, row)
+        _output(k, s, where, row)
 
 
 def _rows(k: _Kernel, s: _Scratch, where: Where) -> None:
     """rows[g, t, cb, j, i] = real transform along the width of row i of the tile."""
     tiling, x = k.tiling, k.params[0]
-    with B.serial(tiling.tile[0]) as row, B.sblock(f"{INPUT_TRANSFORM}_rows"):
+    with B.serial(tiling.inputs[0]) as row, B.sblock(f"{INPUT_TRANSFORM}_rows"):
         g, t, cb, i = B.axis.remap("SSSS", [*where, row])
         n, down, across = k.place(tirx.min(g * tiling.group + t, tiling.tiles - 1))
         line = k.pixel(n, cb, down * tiling.out[0] + i)
         left = across * tiling.out[1]
-        B.reads(k.region(x, *line, slice(left, left + tiling.tile[1])))
+        B.reads(k.region(x, *line, slice(left, left + tiling.inputs[1])))
         B.writes(k.region(s.rows, g, t, cb, slice(0, tiling.columns), i, slice(0, 2)))
 
         def store(position: int, value: Expr | None) -> None:
             if value is not None:
                 k.store(s.rows, value, g, t, cb, tiling.slot(position // 2), i, position % 2)
 
-        dft.real_forward(tiling.tile[1]).run(lambda j: k.load(x, *line, left + j), store, B.bind)
+        program = dft.real_forward(tiling.tile[1], tiling.inputs[1])
+        program.run(lambda j: k.load(x, *line, left + j), store, B.bind)
 
 
 def _column_range(tiling: Tiling, *, ends: bool) -> tuple[int, Callable[[Expr], tuple[Expr, Expr]], int]:
@@ -186,18 +197,16 @@ def _column_range(tiling: Tiling, *, ends: bool) -> tuple[int, Callable[[Expr], 
     )
 
 
-def _columns(k: _Kernel, s: _Scratch, where: Where, *, ends: bool) -> None:
+def _columns(k: _Kernel, s: _Scratch, where: Where, column: Expr, spectrum: Buffer, *, ends: bool) -> None:
     """spectrum[g, f, :, cb, t] = transform along the height; Gauss' trick wants the sum as a third part."""
     tiling = k.tiling
-    count, locate, height = _column_range(tiling, ends=ends)
-    if count == 0:
-        return
-    program = (dft.real_forward if ends else dft.complex_forward)(tiling.tile[0])
-    with B.serial(count) as column, B.sblock(f"{INPUT_TRANSFORM}_{'ends' if ends else 'columns'}"):
+    _, locate, height = _column_range(tiling, ends=ends)
+    program = (dft.real_forward if ends else dft.complex_forward)(tiling.tile[0], tiling.inputs[0])
+    with B.sblock(f"{INPUT_TRANSFORM}_{'ends' if ends else 'columns'}"):
         g, t, cb, c = B.axis.remap("SSSS", [*where, column])
         j, first = locate(c)
-        B.reads(k.region(s.rows, g, t, cb, j, slice(0, tiling.tile[0]), slice(0, 1 if ends else 2)))
-        B.writes(k.region(s.spectrum, g, slice(first, first + height), slice(0, tiling.parts), cb, t))
+        B.reads(k.region(s.rows, g, t, cb, j, slice(0, tiling.inputs[0]), slice(0, 1 if ends else 2)))
+        B.writes(k.region(spectrum, g, slice(first, first + height), slice(0, tiling.parts), cb, t))
         halves: dict[int, Expr] = {}
 
         def load(position: int) -> Expr:
@@ -206,9 +215,9 @@ def _columns(k: _Kernel, s: _Scratch, where: Where, *, ends: bool) -> None:
         def store(position: int, value: Expr | None) -> None:
             f, part = first + position // 2, position % 2
             halves[position] = k.zero() if value is None else value
-            k.store(s.spectrum, halves[position], g, f, part, cb, t)
+            k.store(spectrum, halves[position], g, f, part, cb, t)
             if tiling.products == 3 and position ^ 1 in halves:
-                k.store(s.spectrum, halves[position] + halves[position ^ 1], g, f, 2, cb, t)
+                k.store(spectrum, halves[position] + halves[position ^ 1], g, f, 2, cb, t)
 
         program.run(load, store, B.bind)
 
@@ -266,15 +275,13 @@ def _times_weights(k: _Kernel, source: Buffer, where: Where, f: Expr) -> tuple[E
 
 
 def _inverse_columns(
-    k: _Kernel, s: _Scratch, where: Where, source: Buffer, read: Read, *, ends: bool
+    k: _Kernel, s: _Scratch, where: Where, column: Expr, source: Buffer, read: Read, *, ends: bool
 ) -> None:
     """kept[g, t, kb, i, j] = inverse transform along the height, of the rows i that the output keeps."""
     tiling = k.tiling
-    count, locate, height = _column_range(tiling, ends=ends)
-    if count == 0:
-        return
+    _, locate, height = _column_range(tiling, ends=ends)
     program = (dft.real_backward if ends else dft.complex_backward)(tiling.tile[0], tiling.out[0])
-    with B.serial(count) as column, B.sblock(f"{INVERSE_TRANSFORM}_{'ends' if ends else 'columns'}"):
+    with B.sblock(f"{INVERSE_TRANSFORM}_{'ends' if ends else 'columns'}"):
         g, t, kb, c = B.axis.remap("SSSS", [*where, column])
         j, first = locate(c)
         reads = k.region(source, g, slice(first, first + height), slice(0, tiling.parts), kb, t)
@@ -302,10 +309,10 @@ def _inverse_columns(
         program.run(load, store, B.bind)
 
 
-def _inverse_rows(k: _Kernel, s: _Scratch, where: Where) -> None:
+def _inverse_row(k: _Kernel, s: _Scratch, where: Where, row: Expr) -> None:
     """pixels[g, t, kb, i] = inverse transform along the width, cropped."""
     tiling = k.tiling
-    with B.serial(tiling.out[0]) as row, B.sblock(f"{INVERSE_TRANSFORM}_rows"):
+    with B.sblock(f"{INVERSE_TRANSFORM}_rows"):
         g, t, kb, i = B.axis.remap("SSSS", [*where, row])
         B.reads(k.region(s.kept, g, t, kb, i, slice(0, tiling.columns), slice(0, 2)))
         B.writes(k.region(s.pixels, g, t, kb, i, slice(0, tiling.out[1])))
@@ -316,12 +323,12 @@ def _inverse_rows(k: _Kernel, s: _Scratch, where: Where) -> None:
         )
 
 
-def _output(k: _Kernel, s: _Scratch, where: Where) -> None:
+def _output(k: _Kernel, s: _Scratch, where: Where, row: Expr) -> None:
     """out[n, kb, oh, ow] = epilogue(pixels + bias), where the pixel exists."""
     tiling = k.tiling
     height, width = as_pair(k.shape.output)
-    with B.grid(*tiling.out, k.lanes) as (i, j, lane), B.sblock(OUTPUT):
-        g, t, kb, i, j, lane = B.axis.remap("SSSSSS", [*where, i, j, lane])
+    with B.grid(tiling.out[1], k.lanes) as (j, lane), B.sblock(OUTPUT):
+        g, t, kb, i, j, lane = B.axis.remap("SSSSSS", [*where, row, j, lane])
         tile = g * tiling.group + t
         n, down, across = k.place(tile)
         oh, ow = down * tiling.out[0] + i, across * tiling.out[1] + j

@@ -342,18 +342,28 @@ def _radix(n: int) -> int:
 
 
 @cache
-def real_forward(n: int) -> Program:
-    """n real inputs -> the real and imaginary parts, in turns, of frequencies 0 to n // 2."""
+def real_forward(n: int, given: int | None = None) -> Program:
+    """n real inputs -> the real and imaginary parts, in turns, of frequencies 0 to n // 2.
+
+    Of the inputs only the first `given` are read, by default all; the rest are zeros.
+    """
     build = _Builder()
-    spectrum = build.forward([(build.input(i), None) for i in range(n)])
+    inputs: list[Complex] = [(build.input(i), None) for i in range(n if given is None else given)]
+    spectrum = build.forward(inputs + [(None, None)] * (n - len(inputs)))
     return build.finish(part for z in spectrum[: n // 2 + 1] for part in z)
 
 
 @cache
-def complex_forward(n: int) -> Program:
-    """n complex inputs (real and imaginary parts in turns) -> n complex outputs."""
+def complex_forward(n: int, given: int | None = None) -> Program:
+    """n complex inputs (real and imaginary parts in turns) -> n complex outputs.
+
+    Of the inputs only the first `given` are read, by default all; the rest are zeros.
+    """
     build = _Builder()
-    spectrum = build.forward([(build.input(2 * i), build.input(2 * i + 1)) for i in range(n)])
+    inputs: list[Complex] = [
+        (build.input(2 * i), build.input(2 * i + 1)) for i in range(n if given is None else given)
+    ]
+    spectrum = build.forward(inputs + [(None, None)] * (n - len(inputs)))
     return build.finish(part for z in spectrum for part in z)
 
 

@@ -3,6 +3,10 @@
 A tile of `tile` input pixels is transformed at once and gives tile - span + 1 outputs along each axis
 (overlap-save), where span is the kernel's size, dilation included. Large tiles need fewer multiplications
 an output, but more weights: one transformed kernel has as many numbers as a tile has pixels.
+
+A single tile that holds a whole axis may wrap around instead: the zeros behind the input's end serve as the
+padding before its start too, so that tile >= input + padding will do where overlap-save takes output + span
+- 1 = input + 2 padding. Those zeros are neither stored nor transformed.
 """
 
 from __future__ import annotations
@@ -24,7 +28,10 @@ from convc.workload import ConvShape
 Pair = tuple[int, int]
 
 SIZES = (4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 30, 32, 36, 40, 48, 64)
-"""Tile sizes: even, with small factors. Straight-line code for more outgrows the instruction cache."""
+"""Tile sizes: even, with small factors."""
+
+WRAPPED_SIZES = (*SIZES[:-1], 42, 50, 54, 56, 60, 64, 70, 72, 80)
+"""Sizes of tiles that hold a whole axis. Straight-line code for more outgrows the instruction cache."""
 
 LONGEST = 6
 """Tiles of more spans than this save little arithmetic, for many more weights and longer code."""
@@ -39,7 +46,8 @@ class Tiling:
 
     Each tile of `tile` input pixels gives `out` output pixels; `count` tiles along each axis cover the output
     of each of `images`. Tiles go through the stages in groups of `group`, a multiple of the `rows` tiles of
-    the product's register tile. `products` is 3 (Gauss) or 4 real products for a complex one.
+    the product's register tile. `products` is 3 (Gauss) or 4 real products for a complex one. `wrapped` is
+    the length of the input along an axis whose only tile wraps around, else 0.
     """
 
     tile: Pair
@@ -49,6 +57,12 @@ class Tiling:
     group: int
     rows: int
     products: int
+    wrapped: Pair = (0, 0)
+
+    @property
+    def inputs(self) -> Pair:
+        """Input pixels of a tile along each axis; zeros fill the rest of one that wraps around."""
+        return self.wrapped[0] or self.tile[0], self.wrapped[1] or self.tile[1]
 
     @property
     def tiles(self) -> int:
@@ -103,9 +117,9 @@ def spans(s: ConvShape) -> tuple[int, ...]:
     return tuple(d * (k - 1) + 1 for k, d in zip(s.kernel, s.dilations, strict=True))
 
 
-def as_pair(values: tuple[int, ...]) -> Pair:
+def as_pair(values: tuple[int, ...], missing: int = 1) -> Pair:
     """Height and width, where a 1-D layer has height 1."""
-    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
+    return (missing, values[0]) if len(values) == 1 else (values[0], values[1])
 
 
 @lru_cache(maxsize=4096)
@@ -114,35 +128,57 @@ def choose(s: ConvShape, target: Target) -> Tiling:
     return min(candidates(s, target), key=lambda t: seconds(s, t, target))
 
 
-def axis_tiles(span: int, output: int) -> list[tuple[int, int, int]]:
-    """Tile sizes along one axis, with outputs and count, where no smaller tile means less work."""
+@dataclass(frozen=True)
+class AxisTiles:
+    """Tiles along one axis: size, outputs of each, count, and the input's length if a single one wraps."""
+
+    size: int
+    out: int
+    count: int
+    wrapped: int = 0
+
+
+def axis_tiles(span: int, size: int, output: int, before: int) -> list[AxisTiles]:
+    """Tiles along an axis of `size` inputs, `before` zeros in front, where none smaller means less work."""
     if span == 1:
-        return [(1, 1, output)]
-    found: list[tuple[int, int, int]] = []
-    for size in SIZES:
-        if not span < size <= max(LONGEST * span, SIZES[2]):
+        return [AxisTiles(1, 1, output)]
+    found: list[AxisTiles] = []
+    for tile in SIZES:
+        if not span < tile <= max(LONGEST * span, SIZES[2]):
             continue
-        count = -(-output // (size - span + 1))
-        if not found or count * size < found[-1][0] * found[-1][2]:
-            found.append((size, size - span + 1, count))
-    return found
+        count = -(-output // (tile - span + 1))
+        if not found or count * tile < found[-1].size * found[-1].count:
+            found.append(AxisTiles(tile, tile - span + 1, count))
+    first, last = reach(span, size, output, before)
+    enough = max(size - first, output + max(last, 0))
+    fitting = [tile for tile in WRAPPED_SIZES if enough <= tile <= 1.3 * enough + 2]
+    return found + [AxisTiles(tile, output, 1, size) for tile in fitting]
+
+
+def reach(span: int, size: int, output: int, before: int) -> tuple[int, int]:
+    """The first and the last offset from an output to an input that is there, over all taps of the kernel."""
+    return max(-before, 1 - output), min(span - 1 - before, size - 1)
 
 
 def candidates(s: ConvShape, target: Target) -> Iterator[Tiling]:
     """Every tiling worth pricing."""
-    axes = [axis_tiles(*axis) for axis in zip(as_pair(spans(s)), as_pair(s.output), strict=True)]
-    for (t0, m0, n0), (t1, m1, n1) in itertools.product(*axes):
-        tiles = s.n * n0 * n1
-        plan = ((t0, t1), (m0, m1), (n0, n1), s.n)
+    before = tuple(pad for pad, _ in s.pads)
+    axes = zip(*map(as_pair, (spans(s), s.input, s.output)), as_pair(before, 0), strict=True)
+    for down, across in itertools.product(*(axis_tiles(*axis) for axis in axes)):
+        tiles = s.n * down.count * across.count
+        plan = ((down.size, across.size), (down.out, across.out), (down.count, across.count), s.n)
+        wrapped = (down.wrapped, across.wrapped)
         if s.depthwise:
-            yield Tiling(*plan, group=tiles, rows=1, products=4)
+            yield Tiling(*plan, group=tiles, rows=1, products=4, wrapped=wrapped)
             continue
         for products in (3, 4):
             for rows in register_rows(tiles, products, target):
                 enough = -(-tiles // rows)
                 for blocks in {1, 2, 4, -(-enough // target.threads), enough}:
                     if blocks <= enough:
-                        yield Tiling(*plan, group=rows * blocks, rows=rows, products=products)
+                        yield Tiling(
+                            *plan, group=rows * blocks, rows=rows, products=products, wrapped=wrapped
+                        )
 
 
 def register_rows(tiles: int, products: int, target: Target) -> list[int]:
@@ -165,37 +201,47 @@ def register_rows(tiles: int, products: int, target: Target) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def transform_work(tile: Pair, out: Pair, target: Target) -> tuple[float, float]:
+def transform_work(tile: Pair, inputs: Pair, out: Pair, target: Target) -> tuple[float, float]:
     """Time to transform a tile of one channel block, forward and back, in multiply-adds."""
-    (height, width), (kept, cropped) = tile, out
+    (height, width), (rows, across), (kept, cropped) = tile, inputs, out
     columns = width // 2 + 1
     ends = min(columns, 2)
-    forward = height * _line_work(dft.real_forward(width), width, target)
-    forward += ends * _line_work(dft.real_forward(height), height, target)
-    forward += (columns - ends) * _line_work(dft.complex_forward(height), 2 * height, target)
+    forward = rows * _line_work(dft.real_forward(width, across), width, target)
+    forward += ends * _line_work(dft.real_forward(height, rows), height, target)
+    forward += (columns - ends) * _line_work(dft.complex_forward(height, rows), 2 * height, target)
     backward = kept * _line_work(dft.real_backward(width, cropped), width, target)
     backward += ends * _line_work(dft.real_backward(height, kept), height, target)
     backward += (columns - ends) * _line_work(dft.complex_backward(height, kept), 2 * height, target)
     between = 2 * columns  # vectors between the two passes, for each row
-    return forward + _misses(between * height, target), backward + _misses(between * kept, target)
+    crossing = 4 * target.lanes / target.l2_bandwidth * target.flops / (2 * target.lanes)
+    forward += crossing * (rows * across + _missed(between * rows, target))
+    backward += crossing * (kept * cropped + _missed(between * kept, target))
+    return forward, backward
 
 
 def _line_work(program: dft.Program, values: int, target: Target) -> float:
-    """Time of a program: arithmetic and loads two at a time, stores, spills of what has no register."""
+    """Time of a program: arithmetic and loads nearly two at a time, stores, spills of what has no register.
+
+    A quarter of the registers goes to constants and to values in between.
+    """
     loads, stores = program.loads, program.stores
-    return (program.arithmetic + loads) / 2 + stores + SPILL * max(0, values - target.registers)
+    spilled = max(0, values - 3 * target.registers // 4)
+    return ISSUE * (program.arithmetic + loads) + stores + SPILL * spilled
 
 
-def _misses(vectors: int, target: Target) -> float:
-    """Time to write and read vectors, beyond those that fit the first cache."""
-    return MISS * max(0, vectors - target.l1 // (4 * target.lanes))
+def _missed(vectors: int, target: Target) -> float:
+    """Vectors that cross between the caches when so many are written and read: those beyond half of L1."""
+    return MISS * max(0, vectors - target.l1 // (8 * target.lanes))
 
 
-SPILL = 1.5
-"""A store and a load."""
+ISSUE = 0.6
+"""Time of an operation or a load."""
 
-MISS = 6
-"""A vector written to and read from the second cache."""
+SPILL = 5
+"""Stores and loads of a value that has no register, several times over."""
+
+MISS = 4
+"""Times that a vector beyond the first cache crosses its border: fetched, evicted, fetched again, evicted."""
 
 STORE = 1
 """Time to store a vector of the product and load it again, in multiply-adds."""
@@ -217,13 +263,13 @@ SPILLING = 8
 def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     """Predicted time on all threads: transforms, product, and traffic of what outgrows the caches.
 
-    Weights count as read from memory, since those of a network together outgrow the caches.
-    Within 25 % for 186 of 198 kernels measured on one Zen 4 core: 1 to 256 channels, 3 to 11 taps, tiles of 8
-    to 40 pixels.
+    Weights count as read from memory, since those of a network together outgrow the caches. The constants are
+    a fit to 16 depthwise layers on two Zen 5 cores, tiles of 10 to 72 pixels, of which all but one are priced
+    within a third.
     """
     rate = target.flops / (2 * target.lanes)  # vector instructions a second and core
     in_blocks, out_blocks = (-(-c // target.lanes) for c in (s.ic, s.oc))
-    forward, backward = transform_work(t.tile, t.out, target)
+    forward, backward = transform_work(t.tile, t.inputs, t.out, target)
     transforms = (in_blocks * forward + out_blocks * backward) / rate
     if t.products == 3:  # forward an addition and a store more, back a load and two additions
         transforms += 1.5 * t.frequencies * (in_blocks + out_blocks) / rate
