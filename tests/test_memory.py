@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import networks
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from interpreter import simulate
 from convc import memory
 from convc.compiler import Compilation, Options, plan
 from convc.evaluate import evaluate
-from convc.frontends.builder import Network
+from convc.frontends.builder import Network, Tensor
 from convc.program import Argument, Clear, Location, Run
 from convc.progress import Progress
 from convc.verify import compare, random_inputs
@@ -64,14 +67,34 @@ def test_residual_sums_are_written_over_their_operand(kernel: int) -> None:
     assert max(errors) <= 40 * float(np.finfo(np.float32).eps)
 
 
-def test_an_operand_that_is_read_later_keeps_its_place() -> None:
+def later_reader(net: Network, x: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda y: net.concat([net.conv(y, 16, 1), net.conv(x, 16, 1)], axis=1)
+
+
+def later_concat(net: Network, x: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda y: net.conv(net.concat([y, x], axis=1), 8, 1)
+
+
+def earlier_piece(net: Network, x: Tensor) -> Callable[[Tensor], Tensor]:
+    piece = net.split(x, [16, 16], axis=1)[0]
+    return lambda y: net.conv(net.concat([net.tanh(y), net.tanh(piece)], axis=1), 8, 1)
+
+
+@pytest.mark.parametrize("use", [later_reader, later_concat, earlier_piece])
+def test_an_operand_that_is_read_later_keeps_its_place(use: Callable[..., Any]) -> None:
+    """By another layer, as part of a concatenation, or through a view made before."""
     net = Network("kept")
     x = net.conv(net.input("x", (1, 32, 9, 9)), 32, 1)
-    y = net.add(net.conv(net.tanh(x), 32, 1), x)
-    net.output(net.conv(net.concat([y, x], axis=1), 8, 1))
+    rest = use(net, x)
+    net.output(rest(net.add(net.conv(net.tanh(x), 32, 1), x)))
     compilation = planned(net)
-    (run,) = (s for s in compilation.program.steps if isinstance(s, Run) and len(s.node.epilogue) == 1)
-    assert run.arguments[-1].location != run.arguments[-2].location
+    steps = compilation.program.steps
+    (run,) = (s for s in steps if isinstance(s, Run) and "add" in {t.op for t in s.node.epilogue})
+    operand = sum(value is not None for value in run.node.operands)
+    assert run.arguments[operand].location != run.arguments[-1].location
+    feeds = random_inputs(compilation.source)
+    errors = compare(simulate(compilation, feeds), evaluate(compilation.source, feeds))
+    assert max(errors) <= 32 * float(np.finfo(np.float32).eps)
 
 
 def test_an_operand_that_the_layer_reads_elsewhere_too_keeps_its_place() -> None:
