@@ -26,11 +26,11 @@ def test_pointwise_convolution_of_a_pixel_with_its_epilogue():
         f"""{head}
         const %fc.weights : float32[3,2] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
         const %s.1 : float32[1,3] = [1.0, -1.0, 2.0]
-        %fc.flat : float32[2,2] = reshape(%x) {{shape=(2, 2)}} from "C"
-        %fc.flat.1 : float32[2,3] = reshape(%r) {{shape=(2, 3)}} from "C"
+        %fc.flat : float32[2,2] = reshape(%x) {{shape=(2, 2)}}
+        %fc.flat.1 : float32[2,3] = reshape(%r) {{shape=(2, 3)}}
         %gemm : float32[2,3] = gemm(%fc.flat, %fc.weights, %b) {{trans_b=True}} | sub(%fc.flat.1, .) \
 | mul(., %s.1) | relu(.) name "fc" from "C"
-        %fc.flat.2 : float32[2,3,1,1] = reshape(%gemm) {{shape=(2, 3, 1, 1)}} from "C"
+        %fc.flat.2 : float32[2,3,1,1] = reshape(%gemm) {{shape=(2, 3, 1, 1)}}
         output %fc.flat.2 as "y"
         """,
     )

@@ -92,6 +92,7 @@ def test_what_rounding_leaves_of_the_rank_counts_and_more_does_not():
     ("w", "groups"),
     [
         (RNG.standard_normal((24, 20, 3, 3)), 1),
+        (RNG.standard_normal((24, 20, 3, 3)).astype("float16"), 1),
         (_dense(40), 1),  # of lower rank, but not low enough
         (RNG.standard_normal((6, 1, 13, 11)), 6),
         (np.ones((6, 1, 3, 3)), 6),  # of rank 1, but a second pass over memory takes longer

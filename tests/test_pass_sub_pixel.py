@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from pass_checks import CONV, check_refused, check_same_results, check_untouched
 
+from convc.compiler import Options, plan
 from convc.ir import Graph, Step, verify
 from convc.ops.conv import ConvTransposeAttrs
 from convc.passes.sub_pixel import SubPixel, TransposedToDense
+from convc.progress import Progress
 from convc.types import TensorType
 
 
@@ -54,8 +56,10 @@ def test_phases_interleave_to_the_same(case, bias):
     verify(graph)
     assert len(changes.made) == 1, changes
     assert {n.op for n in graph.nodes} == {"conv", "concat", "depth_to_space"}
-    assert graph.nodes[-1].name == "up"
-    assert all(n.origin == ("Up",) for n in graph.nodes)
+    *convs, concat, interleave = graph.nodes
+    assert [n.name for n in convs[:2]] == ["up", "up.2"]
+    assert all(n.origin == ("Up",) for n in convs)
+    assert (concat.origin, interleave.origin) == ((), ())  # so that --algo up=direct means the convolutions
     check_same_results(_graph(case, bias=bias), graph, float(np.finfo("float64").eps))
 
 
@@ -69,7 +73,7 @@ def test_a_kernel_of_three_falls_into_nine_taps():
     assert pads == [(none, none), (none, after), (after, none), (after, after)]
     assert concat.inputs == tuple(n.output for n in convs)
     assert (interleave.attrs.block, interleave.attrs.mode) == (2, "DCR")
-    w, last = (graph.constant(graph.node(n).inputs[1]) for n in ("up.phase", "up.phase.3"))
+    w, last = (graph.constant(graph.node(n).inputs[1]) for n in ("up", "up.4"))
     given = _graph(CASES[0])
     kernel = given.constant(given.node("up").inputs[1])
     np.testing.assert_array_equal(w[1, 2], kernel[2, 1, 1:2, 1:2])
@@ -123,3 +127,15 @@ def test_without_a_stride_nothing_interleaves():
         output %y
         """,
     )
+
+
+def test_a_wish_for_the_layer_is_one_for_its_convolutions():
+    graph = Graph("up")
+    x = graph.add_input("x", TensorType((1, 40, 5, 6)))
+    w = graph.add_constant("w", np.ones((40, 16, 4, 4), "float32"))
+    attrs = ConvTransposeAttrs((2, 2), (1, 1), ((1, 1), (1, 1)))
+    graph.set_outputs([graph.add("conv_transpose", [x, w], attrs, name="up", origin=["up"]).output])
+    for wish in ("direct", "im2col"):
+        compilation = plan(graph, Options(threads=2, algorithms={"up": wish}), Progress())
+        chosen = [c.lowering.name for n, c in compilation.choices.items() if n.op == "conv"]
+        assert chosen == [wish] * 4

@@ -101,10 +101,8 @@ def _reshaped(graph: Graph, node: Node, value: Value, shape: Shape) -> Value:
     array = graph.constant(value)
     if array is not None:
         return graph.add_constant(value.name, array.reshape(shape))
-    before = graph.add(
-        "reshape", [value], ReshapeAttrs(shape), name=f"{node.name}.flat", origin=node.origin, before=node
-    )
-    return before.output
+    flat = graph.add("reshape", [value], ReshapeAttrs(shape), name=f"{node.name}.flat", before=node)
+    return flat.output
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,7 @@ class SiblingsToSplit(Rule[list[Node]]):
         )
         absorb_origin(graph, merged, *parts)
         sizes = tuple(n.output.type.shape[1] for n in parts)
-        split = graph.add(
-            "split", [merged.output], SplitAttrs(1, sizes), origin=merged.origin, before=match[0]
-        )
+        split = graph.add("split", [merged.output], SplitAttrs(1, sizes), before=match[0])
         for part, piece in zip(parts, split.outputs, strict=True):
             graph.replace_uses(part.output, piece)
             graph.remove(part)

@@ -167,6 +167,7 @@ def _surely_above(w: Array, rank: int, loss: float) -> bool:
     Gram matrix, less the bound on its diagonal, has a Cholesky factor.
     """
     k, c, i, j = w.shape
+    w = w.astype(np.promote_types(w.dtype, np.float32), copy=False)
     if rank >= min(k * i, c * j):
         return True
     norms = np.einsum("kcij,kcij->ki", w, w)

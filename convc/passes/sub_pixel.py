@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from convc.ir import Graph, Node, Value
+from convc.ir import Graph, Node
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
 from convc.ops.shape import ConcatAttrs, DepthSpaceAttrs
 from convc.passes.base import Rule, RulePass
@@ -107,37 +107,34 @@ class TransposedToDense(Rule[Phases]):
     def rewrite(self, graph: Graph, node: Node, match: Phases) -> str:
         parts = [self._part(graph, node, phases) for phases in itertools.product(*match)]
         assert isinstance(node.attrs, ConvTransposeAttrs)
-        attrs = DepthSpaceAttrs(node.attrs.strides[0])
-        joined = graph.add(
-            "concat", parts, ConcatAttrs(1), name=f"{node.name}.phases", origin=node.origin, before=node
-        )
-        result = graph.add("depth_to_space", [joined.output], attrs, origin=node.origin, before=node)
+        attrs, values = DepthSpaceAttrs(node.attrs.strides[0]), [part.output for part in parts]
+        joined = graph.add("concat", values, ConcatAttrs(1), name=f"{node.name}.phases", before=node)
+        name = f"{node.name}.interleave"
+        result = graph.add("depth_to_space", [joined.output], attrs, name=name, before=node)
         graph.replace_uses(node.output, result.output)
         graph.remove(node)
-        graph.rename(result, node.name)
+        graph.rename(parts[0], node.name)
         taps = " + ".join("x".join(str(len(p.taps)) for p in phases) for phases in itertools.product(*match))
         return f"becomes {len(parts)} convolutions with {taps} taps"
 
-    def _part(self, graph: Graph, node: Node, phases: Sequence[Phase]) -> Value:
+    def _part(self, graph: Graph, node: Node, phases: Sequence[Phase]) -> Node:
         """The convolution that makes the outputs of one phase on each axis."""
         w = graph.constant(node.inputs[1])
         assert w is not None
-        name = f"{node.name}.phase"
         weights = w.swapaxes(0, 1)[np.ix_(*map(range, w.shape[1::-1]), *(p.taps for p in phases))]
         attrs = ConvAttrs(
             (1,) * len(phases), tuple(p.dilation for p in phases), tuple(p.pad or (0, 0) for p in phases)
         )
-        inputs = [node.inputs[0], graph.add_constant(f"{name}.weights", np.ascontiguousarray(weights))]
-        conv = graph.add(
+        inputs = [node.inputs[0], graph.add_constant(f"{node.name}.weights", np.ascontiguousarray(weights))]
+        return graph.add(
             "conv",
             [*inputs, *node.inputs[2 : node.arity]],
             attrs,
-            name=name,
+            name=node.name,
             origin=node.origin,
             epilogue=node.epilogue,
             before=node,
         )
-        return conv.output
 
 
 def _products_saved(node: Node, match: Phases) -> float:
