@@ -70,6 +70,8 @@ LAYERS = {
     "mobilenet_v2/features.0": conv("direct", (1, 3, 224, 224), 32, 3, stride=2),
     "resnet50/layer2.0.conv2": conv("winograd4", (1, 128, 56, 56), 128, 3, stride=2),
     "resnet50/layer3.0.conv2": conv("winograd2", (1, 256, 28, 28), 256, 3, stride=2),
+    "inception_v3/Mixed_6a.branch3x3": conv("winograd2", (1, 288, 35, 35), 384, 3, stride=2, padding=0),
+    "resnet50/layer4.0.conv2": conv("direct", (1, 512, 14, 14), 512, 3, stride=2),
     # 1x1 on rows of an odd length: the flattened map divides better than its rows
     "squeezenet1_1/features.3.squeeze": conv("im2col", (1, 64, 55, 55), 16, 1),
     "squeezenet1_1/features.4.squeeze": conv("im2col", (1, 128, 55, 55), 16, 1),
