@@ -1,6 +1,7 @@
 """Loop nest for `direct`, and for the product of `im2col`.
 
     parallel (n, block, oh, ow) over register tiles            or (n, oh, ow, block): `blocks_last`
+                                                               or parallel part; block, (n, oh, ow) of the part
       sums[rows, cols, blocks, lanes] = 0                      in registers
       for step, kh, kw, inner                                  input channels and taps
         unroll rows, cols, blocks
@@ -8,8 +9,9 @@
       y = epilogue(sums)
 
 Each thread takes a contiguous run of tiles. With blocks first the weights of one tile of channels stay in
-cache while all pixels pass; with blocks last the pixels' input does while all weights pass. Channel blocks
-are innermost: with pixels there, LLVM keeps every broadcast alive and spills.
+cache while all pixels pass; with blocks last the pixels' input does while all weights pass. With parts a
+thread has pixels of its own, the same half of every map, and reads little that another core has written.
+Channel blocks are innermost: with pixels there, LLVM keeps every broadcast alive and spills.
 
 AVX-512: 28 x 1 or 14 x 2 or 7 x 2 sums, one or two weight vectors, the input element folded into the
 multiply-add as an operand in memory. On a Zen 4 core with a peak of 117 GFLOP/s and weights out of memory,
@@ -29,7 +31,7 @@ from tvm import tirx
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.prefetch import LINE, TO_L2, spread
 from convc.target import Target
-from convc.tiling.product import blocks_last, direct_tile, direct_tiles
+from convc.tiling.product import blocks_last, direct_tile, direct_tiles, pixel_parts, pixel_tiles
 from convc.tiling.registers import Tile
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 
@@ -38,28 +40,39 @@ Loop = Any
 
 @dataclass(frozen=True)
 class DirectConfig(Config):
-    """Sums in registers: `rows` x `cols` pixels of `blocks` vectors; `blocks_last` (0 or 1) orders tiles."""
+    """Sums in registers: `rows` x `cols` pixels of `blocks` vectors.
+
+    `blocks_last` (0 or 1) orders tiles; `parts` cuts the map into so many runs of pixels, one for each thread
+    in turn. With `blocks_last` threads have runs of pixels anyway, and `parts` is 1.
+    """
 
     rows: int
     cols: int
     blocks: int
     blocks_last: int
+    parts: int = 1
 
 
 def default(w: Workload, target: Target) -> DirectConfig:
     """The tile with the lowest predicted cost, tiles ordered for the least traffic between caches."""
     s = ConvShape.of(w)
     tile = direct_tile(s, target)
-    return DirectConfig(tile.rows, tile.cols, tile.blocks, int(blocks_last(s, tile, target)))
+    last = blocks_last(s, tile, target)
+    return DirectConfig(
+        tile.rows, tile.cols, tile.blocks, int(last), 1 if last else pixel_parts(s, tile, target)
+    )
 
 
 def space(w: Workload, target: Target) -> Iterator[DirectConfig]:
-    """All tiles that fit the registers and use at least a third of them, in both orders."""
+    """All tiles that fit the registers and use at least a third of them, in every order."""
     s = ConvShape.of(w)
     for tile in direct_tiles(s, target):
         if 3 * tile.sums >= target.registers or tile == direct_tile(s, target):
-            for last in (0, 1):
-                yield DirectConfig(tile.rows, tile.cols, tile.blocks, last)
+            orders = [(0, 1), (1, 1)]
+            if target.threads > 1 and pixel_tiles(s, tile, target) % target.threads == 0:
+                orders.append((0, target.threads))
+            for last, parts in orders:
+                yield DirectConfig(tile.rows, tile.cols, tile.blocks, last, parts)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
@@ -74,16 +87,23 @@ def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
     block, block_tile = sch.split(block, [None, config.blocks])
     oh, oh_tile = sch.split(oh, [None, config.rows])
     ow, ow_tile = sch.split(ow, [None, config.cols])
-    tiles = (*outer, oh, ow, block) if config.blocks_last else (block, *outer, oh, ow)
-    sch.reorder(n, *tiles, oh_tile, ow_tile, block_tile, lane)
-    tiles = sch.fuse(n, *tiles)
-    sch.parallel(tiles)
+    pixels = (*outer, oh, ow)
+    if config.parts > 1:
+        sch.reorder(n, *pixels, block, oh_tile, ow_tile, block_tile, lane)
+        part, tiles = sch.split(sch.fuse(n, *pixels), [config.parts, None])
+        sch.reorder(part, block, tiles)
+        sch.parallel(part)
+    else:
+        order = (*pixels, block) if config.blocks_last else (block, *pixels)
+        sch.reorder(n, *order, oh_tile, ow_tile, block_tile, lane)
+        tiles = sch.fuse(n, *order)
+        sch.parallel(tiles)
     for loop in (oh_tile, ow_tile, block_tile):
         sch.unroll(loop)
     sch.vectorize(lane)
     step = accumulate(sch, product, tiles, len(w.outputs[0].shape) - 2)
     if _reads_each_weight_once(w, target, config):
-        _prefetch_weights(sch, tiles, step, config)
+        _prefetch_weights(sch, block, tiles, step, config)
 
 
 def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -> bool:
@@ -92,15 +112,18 @@ def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -
     return not config.blocks_last and s.groups == 1 and 4 * s.oc * s.ic * math.prod(s.kernel) > target.l1
 
 
-def _prefetch_weights(sch: Any, tiles: Loop, step: Loop, config: DirectConfig) -> None:
+def _prefetch_weights(sch: Any, block: Loop, tiles: Loop, step: Loop, config: DirectConfig) -> None:
     """While the pixels pass a panel of weights, `blocks` vectors of channels wide, fetch the next panel."""
     weights, out = (sch.mod["main"].params[i] for i in (1, -1))
     blocks, *inner, lanes = (int(e) for e in weights.shape)
-    all_tiles, steps = sch.get(tiles), sch.get(step)
+    run, steps = sch.get(tiles), sch.get(step)
     panels = blocks // config.blocks
-    passes = int(all_tiles.extent) // int(out.shape[0]) // panels
-    position = all_tiles.loop_var
-    following = (position // passes + 1) % panels
+    if config.parts > 1:
+        panel, passes, position = sch.get(block).loop_var, int(run.extent), run.loop_var
+    else:
+        passes = int(run.extent) // int(out.shape[0]) // panels
+        panel, position = run.loop_var // passes, run.loop_var % passes
+    following = (panel + 1) % panels
     per_line = max(1, LINE // lanes)
 
     def load(line: Any) -> list[Any]:
@@ -112,7 +135,7 @@ def _prefetch_weights(sch: Any, tiles: Loop, step: Loop, config: DirectConfig) -
     spread(
         sch,
         step,
-        slot=position % passes * steps.extent + steps.loop_var,
+        slot=position * steps.extent + steps.loop_var,
         slots=passes * int(steps.extent),
         lines=math.prod(inner) // per_line,
         load=load,
