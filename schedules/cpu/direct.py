@@ -1,7 +1,7 @@
 """Loop nest for `direct`, and for the product of `im2col`.
 
     parallel (n, block, oh, ow) over register tiles            or (n, oh, ow, block): `blocks_last`
-                                                               or parallel part; block, (n, oh, ow) of the part
+                                                               or parallel part, then block, (n, oh, ow) in it
       sums[rows, cols, blocks, lanes] = 0                      in registers
       for step, kh, kw, inner                                  input channels and taps
         unroll rows, cols, blocks
