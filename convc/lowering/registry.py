@@ -9,6 +9,7 @@ from convc.lowering.generic import Generic
 from convc.lowering.grouped import Grouped
 from convc.lowering.im2col import Im2col
 from convc.lowering.linear import Gemm
+from convc.lowering.separable import Separable
 from convc.lowering.transpose import DirectTranspose
 from convc.lowering.winograd import Winograd2, Winograd4, Winograd6
 
@@ -21,6 +22,7 @@ LOWERINGS: tuple[Lowering, ...] = (
     Winograd4(),
     Winograd6(),
     Fft(),
+    Separable(),
     Gemm(),
     Generic(),
 )

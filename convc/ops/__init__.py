@@ -1,5 +1,5 @@
 """Operators. Importing this package fills the registry of `convc.ir.opdef`."""
 
-from convc.ops import binary, conv, linear, norm, pool, reduce, resize, shape, unary
+from convc.ops import binary, conv, linear, norm, pool, reduce, resize, separable, shape, unary
 
-__all__ = ["binary", "conv", "linear", "norm", "pool", "reduce", "resize", "shape", "unary"]
+__all__ = ["binary", "conv", "linear", "norm", "pool", "reduce", "resize", "separable", "shape", "unary"]

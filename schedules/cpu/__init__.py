@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convc.schedules.cpu import direct, fft, gemm, generic, grouped, im2col, transpose
+from convc.schedules.cpu import direct, fft, gemm, generic, grouped, im2col, separable, transpose
 from convc.schedules.cpu.winograd import WinogradSchedule
 
 SCHEDULES: dict[str, Any] = {
@@ -14,6 +14,7 @@ SCHEDULES: dict[str, Any] = {
     "generic": generic,
     "grouped": grouped,
     "im2col": im2col,
+    "separable": separable,
     "transpose": transpose,
     "winograd2": WinogradSchedule(2),
     "winograd4": WinogradSchedule(4),

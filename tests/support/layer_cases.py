@@ -13,6 +13,7 @@ from convc.ops.linear import GemmAttrs
 from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, InstanceNormAttrs, LayerNormAttrs, LrnAttrs
 from convc.ops.pool import AveragePoolAttrs, LpPoolAttrs, MaxPoolAttrs
 from convc.ops.resize import ResizeAttrs
+from convc.ops.separable import SeparableAttrs
 
 Window = dict[str, Any]
 
@@ -76,6 +77,40 @@ CONV = [
     conv("3d", (1, 3, 5, 6, 7), (17, 3, 3, 3, 3), pads=1),
     conv("3d-strided-grouped", (1, 4, 5, 5, 5), (4, 2, 1, 3, 2), strides=(1, 2, 2), groups=2, bias=True),
 ]
+
+RELU6 = (("clip", (0.0, 6.0)),)
+
+
+def separable(
+    op: str, id: str, x: Sequence[int], kernel: Sequence[int], channels: int, *, biases: int = 2, **attrs: Any
+) -> Case:
+    """A depthwise and a 1x1 convolution, of so many outputs; `biases` is 0, 2, or 1 for the second alone."""
+    wide = x[1] if op == "depthwise_pointwise" else channels
+    ones = (1,) * len(kernel)
+    inputs = [f32(*x), f32(wide, 1, *kernel), f32(channels, x[1], *ones)]
+    inputs += [None if biases == 1 else f32(wide), f32(channels)] if biases else []
+    made = SeparableAttrs(**window(len(kernel), **attrs))
+    constants = tuple(i for i, kind in enumerate(inputs) if i and kind)
+    return Case(f"{op}-{id}", op, made, tuple(inputs), constants)
+
+
+def _separables(op: str) -> list[Case]:
+    return [
+        separable(op, "3x3", (1, 32, 14, 14), (3, 3), 64, pads=1, between=RELU6),
+        separable(op, "odd-batch3", (3, 17, 7, 7), (3, 3), 19, pads=1, between=RELU6),
+        separable(op, "strided", (1, 24, 15, 30), (3, 3), 40, pads=1, strides=2, between=RELU6),
+        separable(op, "strided-one-axis", (1, 16, 9, 12), (3, 3), 16, pads=1, strides=(1, 2)),
+        separable(op, "dilated", (1, 5, 12, 11), (3, 3), 33, pads=(2, 3), dilations=(2, 3), biases=1),
+        separable(op, "5x5", (2, 16, 13, 29), (5, 5), 48, pads=2, between=(("hard_swish", ()),)),
+        separable(op, "pads-0", (1, 3, 9, 33), (3, 3), 4, biases=0),
+        separable(op, "pads-asymmetric", (1, 16, 8, 9), (3, 2), 20, pads=((0, 2), (1, 0)), biases=1),
+        separable(op, "stride-beyond-kernel", (1, 8, 10, 31), (2, 2), 32, strides=3),
+        separable(op, "wide-prime", (1, 16, 3, 59), (3, 3), 32, pads=1, between=RELU6),
+        separable(op, "larger-than-map", (1, 16, 2, 1), (5, 5), 16, pads=((2, 3), (2, 2)), between=RELU6),
+    ]  # fmt: skip
+
+
+SEPARABLE = [*_separables("depthwise_pointwise"), *_separables("pointwise_depthwise")]
 
 CONV_TRANSPOSE = [
     deconv("2x2-strided", (1, 16, 5, 7), (16, 8, 2, 2), strides=2, bias=True),
