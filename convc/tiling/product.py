@@ -91,6 +91,9 @@ def blocks_last(s: ConvShape, tile: Tile, target: Target) -> bool:
     """
     if s.groups > 1:  # no two groups share any input
         return False
+    if pixel_tiles(s, tile, target) % target.threads and _pixels_outweigh(s):
+        # parts of equal size do not exist, but this order gives threads pixels of their own as well
+        return 4 * s.oc * s.ic * math.prod(s.kernel) <= 0.6 * target.l2
     weights = 4 * s.oc * s.ic * math.prod(s.kernel)
     pixels = 4 * s.n * s.ic * math.prod(s.input)
     if weights <= target.l2 // 4:
@@ -117,9 +120,12 @@ def pixel_parts(s: ConvShape, tile: Tile, target: Target) -> int:
     """
     if s.groups > 1 or pixel_tiles(s, tile, target) % target.threads:
         return 1
-    weights = s.oc * s.ic * math.prod(s.kernel)
-    pixels = s.n * s.ic * math.prod(s.input)
-    return target.threads if FOREIGN * pixels >= weights else 1
+    return target.threads if _pixels_outweigh(s) else 1
+
+
+def _pixels_outweigh(s: ConvShape) -> bool:
+    """Whether reading what other cores have written takes longer than reading all weights."""
+    return FOREIGN * s.n * math.prod(s.input) >= s.oc * math.prod(s.kernel)
 
 
 FOREIGN = 6
