@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from convc.ir import opdef
+from convc.ops.separable import SeparableAttrs
 from convc.ops.shape import ConcatAttrs, SliceAttrs, SplitAttrs
 from convc.types import PLAIN, TensorType
 from convc.workload import Workload
@@ -90,8 +91,11 @@ def overwritable(w: Workload) -> tuple[int, ...]:
     """Inputs in whose place the result may be written: read at the element that is stored next, only there.
 
     That holds for operands of epilogues, which are read in the block that stores the result, once for each
-    element, and for those of elementwise operators.
+    element, and for those of elementwise operators. Separable convolutions compute some rows and pixels twice,
+    in tiles that overlap: the second time they would find the result in place of the operand.
     """
+    if isinstance(w.attrs, SeparableAttrs):
+        return ()
     first = 0 if opdef(w.op).elementwise else w.arity
     alike = range(first, len(w.inputs)) if len(w.outputs) == 1 else ()
     return tuple(i for i in alike if w.inputs[i] == w.outputs[0] and not w.constant[i])

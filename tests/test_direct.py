@@ -58,12 +58,24 @@ def test_every_configuration_computes_the_same():
     first = Job.of(conv("space", (2, 24, 4, 12), (64, 24, 3, 3), pads=1), Direct(), direct, TARGETS[0])
     configs = list(direct.space(first.workload, first.target))
     assert first.config in configs
-    assert {c.blocks_last for c in configs} == {0, 1}
+    assert {(c.blocks_last, c.parts) for c in configs} == {(0, 1), (1, 1), (0, 2)}
     assert len({(c.rows, c.cols, c.blocks) for c in configs}) > 5
     jobs = [first.with_config(c) for c in configs]
     arrays = draw(first.workload.inputs)
     for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
         assert_right(job, arrays, result)
+
+
+def test_threads_keep_their_pixels_unless_weights_outweigh_them():
+    """Parts where the map divides, pixels before channels where it does not, channels for few pixels."""
+    shapes = {
+        ((1, 256, 14, 14), (256, 256, 1, 1)): (0, 2),
+        ((1, 64, 13, 13), (64, 64, 1, 1)): (1, 1),
+        ((1, 512, 7, 7), (2048, 512, 1, 1)): (0, 1),
+    }
+    for (x, w), order in shapes.items():
+        config = Job.of(conv("order", x, w), Direct(), direct, target(16, 32)).config
+        assert (config.blocks_last, config.parts) == order
 
 
 def test_sums_stay_in_registers():

@@ -30,6 +30,10 @@ def by_channel(s: ConvShape) -> bool:
     return s.depthwise and s.groups > 1
 
 
+MOST_BLOCKS = 4
+"""Streams of weights that a tile reads side by side; with 5 and 7 kernels ran at half to two thirds of peak."""
+
+
 def direct_tiles(s: ConvShape, target: Target) -> list[Tile]:
     """The tiles by which `direct` can cover an output: exact in rows and blocks, and in padded columns."""
     columns = divisors(padded_columns(s.output[-1], target))
@@ -40,7 +44,7 @@ def direct_tiles(s: ConvShape, target: Target) -> list[Tile]:
         for c in columns
         for r in rows
         for b in divisors(shared)
-        if r == 1 or c >= s.output[-1]
+        if b <= MOST_BLOCKS and (r == 1 or c >= s.output[-1])
     )  # fmt: skip
     return [t for t in tiles if t.fits(target)]
 
@@ -186,7 +190,7 @@ def im2col_tiles(s: ConvShape, target: Target) -> list[Tile]:
     """The tiles by which `im2col` can cover the flattened output."""
     columns = divisors(padded_columns(math.prod(s.output), target))
     shared = Channels.of(s, target.lanes).sharing
-    tiles = (Tile(1, c, b) for c in columns for b in divisors(shared))
+    tiles = (Tile(1, c, b) for c in columns for b in divisors(shared) if b <= MOST_BLOCKS)
     return [t for t in tiles if t.fits(target)]
 
 
