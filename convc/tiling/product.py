@@ -31,7 +31,7 @@ def by_channel(s: ConvShape) -> bool:
 
 
 MOST_BLOCKS = 4
-"""Streams of weights that a tile reads side by side; with 5 and 7 kernels ran at half to two thirds of peak."""
+"""Streams of weights that a tile reads side by side: with 5 and 7, kernels ran at half to 2/3 of peak."""
 
 
 def direct_tiles(s: ConvShape, target: Target) -> list[Tile]:
