@@ -91,8 +91,8 @@ def overwritable(w: Workload) -> tuple[int, ...]:
     """Inputs in whose place the result may be written: read at the element that is stored next, only there.
 
     That holds for operands of epilogues, which are read in the block that stores the result, once for each
-    element, and for those of elementwise operators. Separable convolutions compute some pixels twice, in tiles
-    that overlap: the second time they would find the result in place of the operand.
+    element, and for those of elementwise operators. Separable convolutions compute some pixels twice, in
+    tiles that overlap: the second time they would find the result in place of the operand.
     """
     if isinstance(w.attrs, SeparableAttrs):
         return ()
