@@ -182,7 +182,8 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
         again = 0.0 if weights < target.l3 / 2 else from_memory
         reads = panels * share * v * spilled / target.l3_bandwidth
         reads += FOREIGN * v * (threads - 1) / threads / target.l3_bandwidth
-        total = count * (forward + inverse * share + 2 * (target.launch_seconds + BARRIER))
+        region = target.launch_seconds + BARRIER if threads > 1 else 0.0
+        total = count * (forward + inverse * share + 2 * region)
         total += _overlapped(multiply * share, from_memory + reads)
         total += (count - 1) * _overlapped(multiply * share, again + reads)
         seen = count * (v / threads + panels * share * 2 * m_panel) * spilled / target.l3_bandwidth
