@@ -168,9 +168,13 @@ def test_each_lowering_of_each_convolution() -> None:
     todo = []
     for case in CONV:
         whole = plan(case.graph(), Options(max_error=1.0), Progress())
-        for layer in (node for node in whole.graph.nodes if node.op == "conv"):  # one pixel is a gemm by now
-            names = [c.lowering for c in whole.choices[layer].candidates if c.rejected is None]
-            todo += [(f"{case.id}@{name}", case, name) for name in names]
+        layers = [node for node in whole.graph.nodes if node.op == "conv"]
+        if not layers:  # one that makes a single pixel of each image is a matrix product by now
+            assert "gemm" in {node.op for node in whole.graph.nodes}, case.id
+            continue
+        (layer,) = layers
+        names = [c.lowering for c in whole.choices[layer].candidates if c.rejected is None]
+        todo += [(f"{case.id}@{name}", case, name) for name in names]
     assert {name for _, _, name in todo} == {low.name for low in LOWERINGS if "conv" in low.ops}
     algorithms = {f"{key}/conv": name for key, _, name in todo}
     plans, found = errors(
@@ -178,10 +182,10 @@ def test_each_lowering_of_each_convolution() -> None:
         {key: case.feeds() for key, case, _ in todo},
         algorithms=algorithms,
     )
-    layers = {p.name: p for p in plans}
-    assert {name: layers[name].chosen for name in algorithms} == algorithms
+    chosen = {p.name: p for p in plans}
+    assert {name: chosen[name].chosen for name in algorithms} == algorithms
     for key, case, _ in todo:
-        assert found[key] <= max(rounding(case), promised(layers[f"{key}/conv"])), key
+        assert found[key] <= max(rounding(case), promised(chosen[f"{key}/conv"])), key
 
 
 def _conv(dtype: str) -> Graph:
