@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from convc.errors import OptionError
 from convc.frontends.onnx import to_onnx
@@ -42,7 +43,7 @@ class FileModel:
         """The file itself; a symbolic first dimension becomes `batch`. Raises OptionError otherwise."""
         try:
             graph = onnx.load(self.path, load_external_data=False).graph
-        except Exception as error:  # protobuf's errors have no base class of their own
+        except (OSError, DecodeError) as error:
             raise OptionError(f"'{self.path}' is not an ONNX model: {error}.") from error
         weights = {tensor.name for tensor in graph.initializer}
         shapes = {i.name: self._shape(i, batch) for i in graph.input if i.name not in weights}
