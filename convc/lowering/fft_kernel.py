@@ -28,6 +28,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
 from convc.lowering.epilogue import finish
+from convc.lowering.vectors import Vectors
 from convc.tiling import dft
 from convc.tiling.fft import Tiling, as_pair
 from convc.types import TensorType
@@ -47,7 +48,7 @@ class _Scratch:
 
 
 @dataclass
-class _Kernel:
+class _Kernel(Vectors):
     """What is built, and its parameters."""
 
     w: Workload
@@ -74,14 +75,6 @@ class _Kernel:
         buffer = B.sblock_alloc_buffer([self.tiling.groups, *shape, self.lanes], "float32")
         IRBuilder.name(name, buffer)
         return buffer
-
-    def load(self, buffer: Buffer, *index: Expr) -> Expr:
-        """The vector of all lanes at `index`."""
-        return buffer.vload([*index, 0], f"float32x{self.lanes}")
-
-    def store(self, buffer: Buffer, value: Expr, *index: Expr) -> None:
-        """Store a vector of all lanes at `index`."""
-        B.buffer_store(buffer, value, [*index, tirx.Ramp(0, 1, self.lanes)])
 
     def region(self, buffer: Buffer, *index: Expr) -> Any:
         """All lanes of a part of a buffer."""

@@ -34,6 +34,7 @@ from convc.ir import opdef
 from convc.lowering.direct import locate
 from convc.lowering.elementwise import unary
 from convc.lowering.epilogue import finish
+from convc.lowering.vectors import Vectors
 from convc.ops.separable import SeparableAttrs
 from convc.target import Target
 from convc.tiling.registers import Channels
@@ -52,7 +53,7 @@ TO_L1 = 3  # llvm.prefetch's locality
 
 
 @dataclass
-class _Kernel:
+class _Kernel(Vectors):
     """What is built, and its parameters by input index."""
 
     w: Workload
@@ -73,14 +74,6 @@ class _Kernel:
         buffer = B.sblock_alloc_buffer([*shape, self.lanes], "float32")
         IRBuilder.name(name, buffer)
         return buffer
-
-    def load(self, buffer: Buffer, *index: Expr) -> Expr:
-        """The vector of all lanes at `index`."""
-        return buffer.vload([*index, 0], f"float32x{self.lanes}")
-
-    def store(self, buffer: Buffer, value: Expr, *index: Expr) -> None:
-        """Store a vector of all lanes at `index`."""
-        B.buffer_store(buffer, value, [*index, tirx.Ramp(0, 1, self.lanes)])
 
     def clear(self, buffer: Buffer, *index: Expr) -> None:
         self.store(buffer, tirx.Broadcast(tirx.const(0.0, "float32"), self.lanes), *index)
