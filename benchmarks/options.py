@@ -15,7 +15,9 @@ import click
 import numpy as np
 from models import Ready
 from record import FOLDER
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from convc.errors import CompileError, ConvcError
 from convc.report.engines import Task
@@ -67,6 +69,19 @@ def common(benchmark: str) -> Callable[[Any], Any]:
         return command
 
     return add
+
+
+report = click.option(
+    "--report", is_flag=True, help="Measure nothing: judge, print and draw the record that is there again."
+)
+
+
+def titled(title: str, columns: Sequence[str], left: Sequence[str]) -> Table:
+    """An empty table with its columns, those in `left` aligned left and the others, figures, right."""
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="left" if column in left else "right")
+    return made
 
 
 def run(command: click.Command) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convc.errors import OptionError
 
@@ -150,24 +150,40 @@ def _two() -> tuple[Figure, Sequence[Axes]]:
 
 
 def scaling(log: Record) -> Figure:
-    """Time for each unit of work against the work, relative to the median: a flat line is linear cost."""
+    """Time for each unit of work, relative to the median past the smallest point, and the fitted line there.
+
+    Proportional time is flat at 1; a straight line with a constant part comes down to it.
+    """
     figure, axes = _two()
     for axis, (kind, label) in zip(axes, (("size", "image size"), ("batch", "batch size")), strict=True):
         for threads in sorted({row["threads"] for row in log.rows}):
             rows = [r for r in log.rows if r["threads"] == threads and r["axis"] == kind]
             rows.sort(key=lambda r: r[kind])
-            name = f"{threads} thread{'s' * (threads > 1)}"
+            marks = "s" if threads == 1 else "o"
             points = [r[kind] for r in rows], [r["relative"] for r in rows]
-            axis.plot(*points, "s-" if threads == 1 else "o-", label=name, markersize=4, linewidth=1.2)
+            (drawn,) = axis.plot(*points, marks, label=f"{threads} thread{'s' * (threads > 1)}", markersize=4)
+            line = log.summary.get(f"{kind}, threads {threads}", {}).get("line")
+            if line:
+                _fitted(axis, rows, kind, line, drawn.get_color())
         ticks = sorted({r[kind] for r in log.rows if r["axis"] == kind})
-        axis.axhspan(0.85, 1.15, color="#eeeeee", zorder=0)
+        axis.axhline(1, color=FAINT, linewidth=0.8, zorder=0)
         axis.set_xscale("log")
         axis.set_xticks(ticks, [str(t) for t in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=label, ylim=(0, max(2.0, 1.1 * max(r["relative"] for r in log.rows))))
-        axis.set_title("Time for the same work (1: linear; grey: within 15 %)")
-    axes[0].legend(frameon=False, fontsize=8)
+        axis.set(xlabel=label, ylim=(0, max(2.0, 1.2 * max(r["relative"] for r in log.rows))))
+        axis.set_title("Time for the same work (1: proportional; grey: line ± 15 %)")
+        axis.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _fitted(axis: Axes, rows: Sequence[Any], kind: str, line: dict[str, float], colour: str) -> None:
+    """The fitted line at each point, and 15 % around it: `relative` with the point's deviation taken out."""
+    places = [r[kind] for r in rows]
+    heights = [r["relative"] / r["deviation"] for r in rows]
+    text = f"{line['constant_ms']:.2f} ms + {line['ms_per_giga']:.2f} ms / G multiply-adds"
+    axis.plot(places, heights, "-", color=colour, linewidth=1.0, label=text)
+    low, high = ([share * h for h in heights] for share in (0.85, 1.15))
+    axis.fill_between(places, low, high, color="#eeeeee", zorder=0)
 
 
 def steadiness(log: Record) -> Figure:

@@ -54,16 +54,19 @@ class Record:
             Path(temporary).unlink(missing_ok=True)
 
 
-def load(path: Path) -> Record:
-    """Read a record. Raises OptionError for a file that is none."""
+def load(path: Path, benchmark: str = "") -> Record:
+    """Read a record. Raises OptionError for a file that is none, or is another benchmark's."""
     try:
-        return Record(**json.loads(path.read_text()))
+        found = Record(**json.loads(path.read_text()))
     except OSError as error:
         raise OptionError(f"Cannot read '{path}': {error.strerror}.") from error
     except (ValueError, TypeError) as error:
         raise OptionError(
-            f"'{path}' is not a benchmark's record: {error}.", hint="Run without --resume."
+            f"'{path}' is not a benchmark's record: {error}.", hint="Measure it anew, without --resume."
         ) from error
+    if benchmark and found.benchmark != benchmark:
+        raise OptionError(f"'{path}' is a record of '{found.benchmark}', not of '{benchmark}'.")
+    return found
 
 
 def begin(benchmark: str, settings: dict[str, Any], path: Path, resume: bool) -> Record:
@@ -77,12 +80,20 @@ def begin(benchmark: str, settings: dict[str, Any], path: Path, resume: bool) ->
         return new
     old = load(path)
     for part in ("benchmark", "machine", "versions", "settings"):
-        was, now = getattr(old, part), json.loads(json.dumps(getattr(new, part)))
+        was, now = _differing(getattr(old, part), json.loads(json.dumps(getattr(new, part))))
         if was != now:
             raise OptionError(
                 f"'{path}' has another {part} ({was}) than this run ({now}).", hint="Run without --resume."
             )
     return old
+
+
+def _differing(was: Any, now: Any) -> tuple[Any, Any]:
+    """Of two tables, the entries that differ; anything else as it is."""
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return was, now
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    return {key: was.get(key) for key in keys}, {key: now.get(key) for key in keys}
 
 
 def command(arguments: Sequence[str]) -> str:
