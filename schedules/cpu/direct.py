@@ -32,7 +32,7 @@ from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.prefetch import LINE, TO_L2, spread
 from convc.target import Target
 from convc.tiling.product import blocks_last, direct_tile, direct_tiles, pixel_parts, pixel_tiles
-from convc.tiling.registers import Tile
+from convc.tiling.registers import Tile, flatten
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 
 Loop = Any
@@ -101,9 +101,9 @@ def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
     for loop in (oh_tile, ow_tile, block_tile):
         sch.unroll(loop)
     sch.vectorize(lane)
-    step = accumulate(sch, product, tiles, len(w.outputs[0].shape) - 2)
+    reduction = accumulate(sch, product, tiles, len(w.outputs[0].shape) - 2)
     if _reads_each_weight_once(w, target, config):
-        _prefetch_weights(sch, block, tiles, step, config)
+        _prefetch_weights(sch, block, tiles, reduction[:-1], config)
 
 
 def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -> bool:
@@ -112,11 +112,17 @@ def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -
     return not config.blocks_last and s.groups == 1 and 4 * s.oc * s.ic * math.prod(s.kernel) > target.l1
 
 
-def _prefetch_weights(sch: Any, block: Loop, tiles: Loop, step: Loop, config: DirectConfig) -> None:
-    """While the pixels pass a panel of weights, `blocks` vectors of channels wide, fetch the next panel."""
+def _prefetch_weights(sch: Any, block: Loop, tiles: Loop, terms: list[Loop], config: DirectConfig) -> None:
+    """While the pixels pass a panel of weights, `blocks` vectors of channels wide, fetch the next panel.
+
+    `terms` are the loops of the sum but for the innermost. Each of their iterations fetches a few lines: a
+    core has some 20 requests under way, and the loads of the sum itself wait behind them. From 256 to 512
+    channels, 3x3 with stride 2 at 14x14, on two Zen 5 threads: 0.35 ms with bursts of 42, 0.28 without.
+    """
     weights, out = (sch.mod["main"].params[i] for i in (1, -1))
     blocks, *inner, lanes = (int(e) for e in weights.shape)
-    run, steps = sch.get(tiles), sch.get(step)
+    run, visits = sch.get(tiles), [sch.get(loop) for loop in terms]
+    extents = [int(f.extent) for f in visits]
     panels = blocks // config.blocks
     if config.parts > 1:
         panel, passes, position = sch.get(block).loop_var, int(run.extent), run.loop_var
@@ -134,19 +140,19 @@ def _prefetch_weights(sch: Any, block: Loop, tiles: Loop, step: Loop, config: Di
 
     spread(
         sch,
-        step,
-        slot=position * steps.extent + steps.loop_var,
-        slots=passes * int(steps.extent),
+        terms[-1],
+        slot=flatten([position, *(f.loop_var for f in visits)], [passes, *extents]),
+        slots=passes * math.prod(extents),
         lines=math.prod(inner) // per_line,
         load=load,
         level=TO_L2,
     )
 
 
-def accumulate(sch: Any, product: Any, tiles: Loop, spatial: int) -> Loop:
+def accumulate(sch: Any, product: Any, tiles: Loop, spatial: int) -> list[Loop]:
     """Compute a tile's sums under loop `tiles`: reduction outside, pixels and then blocks unrolled inside.
 
-    Returns the outermost loop of the reduction.
+    Returns the loops of the reduction.
     """
     count = len(sch.get_loops(product))
     sch.compute_at(product, tiles, preserve_unit_loops=True)
@@ -158,4 +164,4 @@ def accumulate(sch: Any, product: Any, tiles: Loop, spatial: int) -> Loop:
         sch.unroll(loop)
     sch.vectorize(lane)
     sch.decompose_reduction(product, reduction[0])
-    return reduction[0]
+    return list(reduction)
