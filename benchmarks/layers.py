@@ -9,6 +9,10 @@ what the untuned choice takes above the best measured candidate whose error was 
 by how often it occurs. Peak is what `convc calibrate` measured. How a layer is timed:
 convc/report/measure.py. Candidates predicted to take more than `--hopeless` times the cheapest are not
 measured.
+
+Times are cold, the caches holding what a network leaves there, and regret is judged on them. The direct forms
+of convolutions are timed warm too, on the same operands again and again: what the kernel is capable of, and
+what benchmarks of single layers report. `--state cold` leaves that out.
 """
 
 from __future__ import annotations
@@ -23,12 +27,13 @@ import click
 import models
 import plots
 import record
-from layer_rows import LayerRow, Tried, summarise, time_lost
-from options import Progress, common, console, run, usage
-from rich import box
+from layer_rows import EXACT, STATES, WEAK, LayerRow, Tried, summarise, time_lost, weak
+from options import Progress, common, console, names, report, run, titled, usage
 from rich.table import Table
 
-from convc.errors import ConvcError
+from convc.errors import ConvcError, OptionError
+
+UNITS = ("ms", "GFLOP/s", "%")
 
 
 def sentence(row: LayerRow, peak: float) -> str:
@@ -42,6 +47,7 @@ def sentence(row: LayerRow, peak: float) -> str:
         f"{t.lowering} {t.measured_ms:.3f} ms"
         + (f" {row.flops / (t.measured_ms or 1) / 1e6:.0f} GFLOP/s" if row.flops else "")
         + (f" {1e5 * row.flops / (t.measured_ms or 1) / peak:.0f} %" if row.flops else "")
+        + (f" (warm {1e5 * row.flops / t.warm_ms / peak:.0f} %)" if t.warm_ms and row.flops else "")
         + (f" error {t.error:.0e}" if t.error else "")
         for t in timed
     ]
@@ -49,24 +55,52 @@ def sentence(row: LayerRow, peak: float) -> str:
     return f"{row.name}{loss}: {'; '.join(parts)}"
 
 
-def tables(rows: Sequence[LayerRow], summary: dict[str, Any], worst: int = 15) -> list[Table]:
-    """Totals of the networks, then the layers at which most time is lost."""
-    first = Table(title="totals over layers", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("network", "layers", "chosen ms", "best ms", "regret %", "where there was a choice %"):
-        first.add_column(title, justify="right" if title != "network" else "left")
-    first.add_column("direct forms, % of peak (mean)", justify="right")
+def tables(rows: Sequence[LayerRow], summary: dict[str, Any], peak: float, worst: int = 15) -> list[Table]:
+    """Totals of the networks, the layers at which most time is lost, the direct forms far from peak."""
+    return [_totals(summary), _lost(rows, worst), _weak(rows, peak, worst)]
+
+
+def _totals(summary: dict[str, Any]) -> Table:
+    columns = ("network", "layers", "chosen ms", "best ms", "regret %", "where there was a choice %")
+    shares = [f"{state} {kind}" for state in STATES for kind in ("mean", "by time")]
+    made = titled("totals over layers; direct forms in % of peak", (*columns, *shares), left=("network",))
     for name, t in [*summary["networks"].items(), ("all", summary["all"])]:
-        shares = (t["regret"], t["regret_of_choices"], t["exact_share_of_peak"])
+        forms = [t["direct_forms"][state] or {"mean": None, "by_time": None} for state in STATES]
+        figures = (t["regret"], t["regret_of_choices"], *(f[k] for f in forms for k in ("mean", "by_time")))
         times = (str(t["layers"]), f"{t['chosen_ms']:.2f}", f"{t['best_ms']:.2f}")
-        first.add_row(name, *times, *("" if s is None else f"{100 * s:.1f}" for s in shares))
-    second = Table(title="most time lost", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("layer", "times", "chosen", "ms", "best", "ms ", "lost ms"):
-        second.add_column(title, justify="right" if title.strip() in ("times", "ms", "lost ms") else "left")
+        made.add_row(name, *times, *map(_percent, figures))
+    return made
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _lost(rows: Sequence[LayerRow], worst: int) -> Table:
+    columns = ("layer", "times", "chosen", "ms", "best", "ms ", "lost ms")
+    made = titled("most time lost", columns, left=("layer", "chosen", "best"))
     for row in sorted(rows, key=time_lost, reverse=True)[:worst]:
         if row.best is not None and time_lost(row) > 0:
             own = (row.chosen, f"{row.chosen_ms:.3f}", row.best.lowering, f"{row.best.measured_ms:.3f}")
-            second.add_row(row.name, str(sum(row.counts.values())), *own, f"{time_lost(row):.3f}")
-    return [first, second]
+            made.add_row(row.name, str(sum(row.counts.values())), *own, f"{time_lost(row):.3f}")
+    return made
+
+
+def _weak(rows: Sequence[LayerRow], peak: float, worst: int) -> Table:
+    columns = ("layer / strides", "times", "form", *(f"{state} {u}" for state in STATES for u in UNITS))
+    title = f"direct forms below {100 * WEAK:.0f} % of peak, by the time that this costs"
+    made = titled(title, (*columns, "config"), left=("layer / strides", "form", "config"))
+    for row in weak(rows, peak)[:worst]:
+        figures = []
+        for state in STATES:
+            form, share = row.exact(state), row.exact_share(state, peak)
+            speed = ("", "") if share is None else (f"{share * peak / 1e9:.0f}", f"{100 * share:.0f}")
+            figures += [f"{form.ms(state):.3f}" if form else "", *speed]
+        form = row.exact("cold") or row.exact("warm")
+        assert form is not None
+        config = " ".join(f"{name} {value}" for name, value in form.config.items())
+        made.add_row(row.shape, str(sum(row.counts.values())), form.lowering, *figures, config)
+    return made
 
 
 def peak_of_host(threads: int) -> tuple[float, bool]:
@@ -116,8 +150,8 @@ def distinct(compilation: Any, network: str) -> list[LayerRow]:
     return list(rows.values())
 
 
-def timed(compilation: Any, row: LayerRow, hopeless: float) -> LayerRow:
-    """The row with its figures, or with the reason why there are none."""
+def timed(compilation: Any, row: LayerRow, hopeless: float, warm: bool = True) -> LayerRow:
+    """The row with its figures, or with the reason why there are none; direct forms are timed `warm` too."""
     from convc.report.measure import measure
 
     least = min(t.predicted_ms for t in row.tried if t.predicted_ms is not None)
@@ -128,7 +162,8 @@ def timed(compilation: Any, row: LayerRow, hopeless: float) -> LayerRow:
     ]
     node = compilation.graph.node(row.name.split("/", 1)[1])
     try:
-        found = measure(compilation, node, names, errors=True)
+        again = EXACT if warm and row.op == "conv" else ()
+        found = measure(compilation, node, names, errors=True, warm=again)
     except ConvcError as error:
         return replace(row, failed=str(error))
     return replace(row, tried=tuple(_with_trial(t, found) for t in row.tried))
@@ -138,7 +173,9 @@ def _with_trial(tried: Tried, found: Mapping[str, Any]) -> Tried:
     trial = found.get(tried.lowering)
     if trial is None:
         return tried
-    return replace(tried, measured_ms=1e3 * trial.seconds, error=min(trial.error, 1e9))
+    warm = None if trial.warm_seconds is None else 1e3 * trial.warm_seconds
+    error = min(trial.error, 1e9)
+    return replace(tried, measured_ms=1e3 * trial.seconds, error=error, warm_ms=warm, config=trial.config)
 
 
 def _flops(node: Any) -> int:
@@ -154,24 +191,34 @@ def _flops(node: Any) -> int:
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--hopeless", type=float, default=8.0, show_default=True)
+@click.option("--state", callback=names, default="cold,warm", show_default=True, help="By comma.")
 @common("layers")
+@report
 def command(
     paths: tuple[Path, ...],
     threads: int,
     batch: int,
     hopeless: float,
+    state: tuple[str, ...],
     models: tuple[str, ...],
     output: Path,
     resume: bool,
+    report: bool,
 ) -> None:
     """Time layers and write the record, the plot and tables."""
     # The float64 reference runs in this process; its BLAS threads would spin while a child is timed.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from tempfile import TemporaryDirectory
 
+    if "cold" not in state or set(state) - set(STATES):
+        raise OptionError(f"--state is '{','.join(state)}'.", hint="It is cold or cold,warm.")
+    if report:
+        log = record.load(output, "layers")
+        _conclude(log, [LayerRow.of(row) for row in log.rows], output)
+        return
     networks = _chosen_models(paths, models)
     peak, measured = peak_of_host(threads)
-    settings = {"threads": threads, "batch": batch, "hopeless": hopeless}
+    settings: dict[str, Any] = {"threads": threads, "batch": batch, "hopeless": hopeless, "state": state}
     settings |= {"peak_gflops": peak / 1e9, "peak_measured": measured}
     log = record.begin("layers", settings, output, resume)
     rows = {row.key: row for row in map(LayerRow.of, log.rows) if not row.failed}
@@ -187,18 +234,25 @@ def command(
                     known = rows[row.key]
                     rows[row.key] = replace(known, counts={**known.counts, **row.counts})
                     continue
-                rows[row.key] = timed(compilation, row, hopeless)
+                rows[row.key] = timed(compilation, row, hopeless, "warm" in state)
                 progress.row(sentence(rows[row.key], peak))
-                _save(log, rows.values(), peak, output)
-        _save(log, rows.values(), peak, output)
-    console.print(*tables(list(rows.values()), log.summary))
-    plots.write(plots.layers, log, output)
+                _save(log, rows.values(), output)
+        _save(log, rows.values(), output)
+    _conclude(log, list(rows.values()), output)
 
 
-def _save(log: record.Record, rows: Iterable[LayerRow], peak: float, output: Path) -> None:
+def _save(log: record.Record, rows: Iterable[LayerRow], output: Path) -> None:
     kept = list(rows)
-    log.rows, log.summary = [row.to_json() for row in kept], summarise(kept, peak)
+    log.rows = [row.to_json() for row in kept]
+    log.summary = summarise(kept, 1e9 * log.settings["peak_gflops"])
     log.save(output)
+
+
+def _conclude(log: record.Record, rows: Sequence[LayerRow], output: Path) -> None:
+    """The record with its summary, the tables and the plot."""
+    _save(log, rows, output)
+    console.print(*tables(rows, log.summary, 1e9 * log.settings["peak_gflops"]))
+    plots.write(plots.layers, log, output)
 
 
 _chosen_models = models.chosen

@@ -223,6 +223,10 @@ def tried(lowering: str, ms: float | None, rejected: str | None = None) -> Any:
     return layer_rows.Tried(lowering, ms, ms, 1e-6, rejected)
 
 
+def timed(lowering: str, cold: float, warm: float | None) -> Any:
+    return replace(tried(lowering, cold), warm_ms=warm, config={"rows": 1})
+
+
 def layer(name: str, flops: int, chosen: str, counts: dict[str, int], *candidates: Any) -> Any:
     return layer_rows.LayerRow(name, "conv" if flops else "pool", name, flops, chosen, candidates, counts)
 
@@ -239,16 +243,44 @@ def test_regret_counts_only_what_was_allowed() -> None:
     assert (a["layers"], a["chosen_ms"], a["best_ms"]) == (3, 8.0, 6.0)
     assert a["regret"] == pytest.approx(1 / 3)
     assert a["regret_of_choices"] == pytest.approx(0.5)
-    # 1 GFLOP in 3 ms at 1 TFLOP/s: a third of peak
-    assert a["exact_share_of_peak"] == pytest.approx(1 / 3)
-    assert a["exact_share_of_time"] == pytest.approx(1 / 3)
-    assert summary["networks"]["b"]["exact_share_of_peak"] is None
     assert summary["all"]["layers"] == 7
     assert layer_rows.time_lost(one) == 2.0
     assert "regret 50 %" in layers.sentence(one, 1e12)
-    assert [t.row_count for t in layers.tables([one, pool], summary)] == [3, 1]
+    assert [t.row_count for t in layers.tables([one, pool], summary, 1e12)] == [3, 1, 1]
     for row in (one, pool):
         assert layer_rows.LayerRow.of(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_direct_forms_are_told_cold_and_warm() -> None:
+    # GFLOP in ms at 1 TFLOP/s: 50 and 80 % of peak cold, 100 % and unknown warm
+    one = layer("a/x", 10**9, "direct", {"a": 3}, timed("direct", 2.0, 1.25), timed("im2col", 2.5, 1.0))
+    two = layer("a/y", 4 * 10**9, "direct", {"a": 1, "b": 1}, timed("direct", 5.0, None))
+    fast = layer("a/z", 10**9, "winograd4", {"b": 1}, timed("winograd4", 0.2, None))
+    assert (one.exact("cold").lowering, one.exact("warm").lowering) == ("direct", "im2col")
+    summary = layer_rows.summarise([one, two, fast], peak=1e12)
+    a, b = (summary["networks"][name]["direct_forms"] for name in "ab")
+    assert a["cold"] == {"mean": pytest.approx((3 * 0.5 + 0.8) / 4), "by_time": pytest.approx(7 / 11)}
+    assert a["warm"] == {"mean": pytest.approx(1), "by_time": pytest.approx(1)}
+    assert (b["cold"]["mean"], b["warm"]) == (pytest.approx(0.8), None)
+    assert [row.name for row in layer_rows.weak([two, fast, one], 1e12)] == ["a/x", "a/y"]
+    assert layer_rows.weak([one], 0.5e12) == []
+    assert "50 % (warm 80 %)" in layers.sentence(one, 1e12)
+
+
+def test_records_without_warm_times_are_read() -> None:
+    (row,) = (layer("a/x", 10**9, "direct", {"a": 1}, tried("direct", 2.0)) for _ in range(1))
+    old = row.to_json()
+    for one in old["tried"]:
+        del one["warm_ms"], one["config"]
+    assert layer_rows.LayerRow.of(old) == row
+    assert layer_rows.summarise([row], 1e12)["all"]["direct_forms"]["warm"] is None
+
+
+def test_a_layers_shape_is_told() -> None:
+    workload = (
+        "conv(float32[1,64,56,56], float32[8,64,3,3]) ConvAttrs(strides=(2, 1), groups=1) -> float32[1]"
+    )
+    assert replace(layer("a", 1, "direct", {}), workload=workload).shape == "1x64x56x56 * 8x64x3x3 / 2x1"
 
 
 def test_a_forced_choice_counts_although_its_error_was_refused() -> None:
@@ -268,10 +300,21 @@ def test_layers_command(run: Callable[..., Result], folder: Path, tmp_path: Path
         assert one.regret is not None
         assert one.regret >= 0
         assert all(t.error is not None and t.error < 1e-4 for t in one.tried if t.measured_ms is not None)
+        assert {t.lowering for t in one.tried if t.warm_ms} == {"direct", "im2col"} & {
+            t.lowering for t in one.tried if t.measured_ms
+        }
+        assert one.exact("cold").config["cols"] > 0
     assert out.with_suffix(".svg").exists()
     again = run(layers, folder / "any.onnx", "--hopeless", 3, "--output", out, "--resume")
     assert "0 layers that were not seen before" in again.out, again.err
     assert record.load(out).rows == log.rows
+    assert "direct forms" in run(layers, "--report", "--output", out).out
+    assert record.load(out) == log
+    refused = run(
+        layers, folder / "any.onnx", "--hopeless", 3, "--state", "cold", "--output", out, "--resume"
+    )
+    assert "another settings ({'state': ['cold', 'warm']})" in refused.err
+    assert "--state is 'warm'" in run(layers, "--state", "warm", "--output", out).err
 
 
 # ---- scaling and steadiness

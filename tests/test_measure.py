@@ -34,8 +34,9 @@ def test_every_candidate_is_measured_and_right(compilation: compiler.Compilation
     (plan,) = (p for p in compiler.layer_plans(compilation) if name in (p.name, *p.origin))
     node = compilation.graph.node(plan.name)
     names = candidates(node, plan)
-    trials = measure.measure(compilation, node, names, errors=True)
+    trials = measure.measure(compilation, node, names, errors=True, warm=("direct",))
     assert set(trials) == set(names)
+    assert [name for name, trial in trials.items() if trial.warm_seconds] == ["direct"] * ("direct" in names)
     for lowering, trial in trials.items():
         assert trial.seconds > 0
         assert trial.error is not None

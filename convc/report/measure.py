@@ -10,6 +10,13 @@ weights are as cold as they are when a network comes round again, from memory in
 cache in SqueezeNet. `copy` takes the result, so that it goes to a workspace and not to memory that was never
 touched. Only the layer's own step counts, not conversions of layout. Its time is the median of 7 to 50 runs
 (3 of a very slow one) in a process of its own.
+
+That is the time of a `cold` layer, which choices are judged by. A `warm` one follows on itself,
+
+    source -> layer -> layer -> layer
+
+with the same operands, and the last run counts: what a kernel is capable of when the caches hold all that
+they can of what it touches, as benchmarks of single layers report it.
 """
 
 from __future__ import annotations
@@ -18,9 +25,11 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,15 +49,23 @@ SECONDS = 0.5
 
 SWEEP_COLUMNS = 1024
 
+WARM_RUNS = 3
+"""The second finds weights and input in the caches, the third what the result is written to as well."""
+
 _CHILD = Path(__file__).with_name("profile_child.py")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate, measured: seconds a run; the error against float64, if that was computed."""
+    """One candidate, measured: seconds a run; the error against float64, if that was computed.
+
+    `warm_seconds` is of a run that follows on another, where that was asked for; `config` is its schedule's.
+    """
 
     seconds: float
     error: float | None = None
+    warm_seconds: float | None = None
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def measured(compilation: Compilation, layers: Sequence[LayerPlan]) -> tuple[LayerPlan, ...]:
@@ -84,14 +101,23 @@ def unplaced(workload: Workload) -> Workload:
 
 
 def measure(
-    compilation: Compilation, node: Node, lowerings: Sequence[str], *, errors: bool = False
+    compilation: Compilation,
+    node: Node,
+    lowerings: Sequence[str],
+    *,
+    errors: bool = False,
+    warm: Collection[str] = (),
 ) -> dict[str, Trial]:
     """Time one layer under each of the lowerings, with its own weights and drawn inputs.
 
-    `errors` compares each result with the float64 reference too. Raises CompileError when the module crashes.
+    `errors` compares each result with the float64 reference too; the lowerings in `warm` are timed warm as
+    well. Raises CompileError when the module crashes.
     """
-    graph = _trials(compilation, node, lowerings)
-    options = Options(algorithms={_layer(name): name for name in lowerings}, max_error=float("inf"))
+    warm = [name for name in lowerings if name in warm]
+    graph = _trials(compilation, node, lowerings, warm)
+    algorithms = {_layer(name): name for name in lowerings}
+    algorithms |= {_layer(name, run): name for name in warm for run in range(1, WARM_RUNS + 1)}
+    options = Options(algorithms=algorithms, max_error=float("inf"))
     feeds = random_inputs(graph)
     single = lower(graph, graph, options, compilation.target, Progress())
     with tempfile.TemporaryDirectory(prefix="convc-") as name:
@@ -99,18 +125,27 @@ def measure(
         module = build(single, folder / "layer.so", Progress(), verify=False)
         np.savez(folder / "feeds.npz", allow_pickle=False, **feeds)
         times = _profile(folder, compilation.target.threads, node.name)
-        seconds = dict.fromkeys(lowerings, 0.0)
+        seconds: dict[str, float] = defaultdict(float)
         for step, time in zip(module.manifest.steps, times, strict=True):
-            for lowering in lowerings:
-                seconds[lowering] += time if step == _layer(lowering) else 0.0
+            seconds[step] += time
         found = _errors(compilation, node, lowerings, feeds, folder / "outputs.npz") if errors else {}
+    configs = {plan.name: plan.config for plan in module.manifest.plan}
     # A layer that became a view of its input has no step, and there is nothing to compare.
-    return {name: Trial(s, found.get(name)) for name, s in seconds.items() if s > 0}
+    return {
+        name: Trial(
+            seconds[_layer(name)],
+            found.get(name),
+            seconds.get(_layer(name, WARM_RUNS)),
+            configs.get(_layer(name), {}),
+        )
+        for name in lowerings
+        if seconds.get(_layer(name), 0.0) > 0
+    }
 
 
-def _layer(lowering: str) -> str:
-    """The name of the layer under one lowering."""
-    return f"{lowering}.layer"
+def _layer(lowering: str, run: int = 0) -> str:
+    """The name of the layer under one lowering: cold, or the warm `run`, counted from 1."""
+    return f"{lowering}.layer" + f".warm{run}" * (run > 0)
 
 
 def _profile(folder: Path, threads: int, layer: str) -> list[float]:
@@ -125,7 +160,9 @@ def _profile(folder: Path, threads: int, layer: str) -> list[float]:
     return times
 
 
-def _trials(compilation: Compilation, node: Node, lowerings: Sequence[str]) -> Graph:
+def _trials(
+    compilation: Compilation, node: Node, lowerings: Sequence[str], warm: Collection[str] = ()
+) -> Graph:
     """Every candidate between sweep, source and copy; one output for each lowering, then the sweeps'."""
     graph = Graph(node.name)
     rows = max(1, min(compilation.program.weights_bytes, 2 * compilation.target.l3) // (4 * SWEEP_COLUMNS))
@@ -136,6 +173,10 @@ def _trials(compilation: Compilation, node: Node, lowerings: Sequence[str]) -> G
     for lowering in lowerings:
         swept.append(graph.add("gemm", [vector, others], GemmAttrs(), name=f"{lowering}.sweep").output)
         outputs.append(_chain(graph, compilation.graph, node, inputs, lowering))
+        if lowering in warm:
+            operands = _operands(graph, compilation.graph, node, inputs, f"{lowering}.warm")
+            for run in range(1, WARM_RUNS + 1):
+                _again(graph, node, operands, _layer(lowering, run))  # nobody reads its result
     graph.set_outputs([*outputs, *swept])
     return graph
 
@@ -152,17 +193,28 @@ def _inputs(graph: Graph, source: Graph, node: Node) -> list[Value | None]:
 
 def _chain(graph: Graph, source: Graph, node: Node, inputs: Sequence[Value | None], lowering: str) -> Value:
     """Source, layer and copy for one candidate; the copy's result."""
+    operands = _operands(graph, source, node, inputs, lowering)
+    return _copy(graph, _again(graph, node, operands, _layer(lowering)), f"{lowering}.copy")
+
+
+def _again(graph: Graph, node: Node, operands: Sequence[Value | None], name: str) -> Value:
+    """The layer on operands of the trial graph."""
+    made = graph.add(node.op, operands, node.attrs, name=name, epilogue=node.epilogue, arity=node.arity)
+    return made.output
+
+
+def _operands(
+    graph: Graph, source: Graph, node: Node, inputs: Sequence[Value | None], prefix: str
+) -> list[Value | None]:
+    """What the layer reads: its constants, and its computed inputs written anew."""
     operands: list[Value | None] = []
     for index, (value, given) in enumerate(zip(node.inputs, inputs, strict=True)):
         data = source.constant(value)
         if data is not None:
-            operands.append(graph.add_constant(f"{lowering}.constant{index}", data))
+            operands.append(graph.add_constant(f"{prefix}.constant{index}", data))
         else:
-            operands.append(None if given is None else _copy(graph, given, f"{lowering}.source{index}"))
-    made = graph.add(
-        node.op, operands, node.attrs, name=_layer(lowering), epilogue=node.epilogue, arity=node.arity
-    )
-    return _copy(graph, made.output, f"{lowering}.copy")
+            operands.append(None if given is None else _copy(graph, given, f"{prefix}.source{index}"))
+    return operands
 
 
 def _copy(graph: Graph, value: Value, name: str) -> Value:
