@@ -9,7 +9,7 @@ from pass_checks import check_same_results
 from convc.ir import Graph, Step, verify
 from convc.ops.conv import ConvAttrs
 from convc.passes.base import Changes
-from convc.passes.separate_kernels import RANK_ERROR, SeparateKernels
+from convc.passes.separate_kernels import OVERSAMPLING, RANK_ERROR, SeparateKernels, _leading
 from convc.types import Array, TensorType
 
 RNG = np.random.default_rng(0)
@@ -86,6 +86,20 @@ def test_what_rounding_leaves_of_the_rank_counts_and_more_does_not():
     eps = float(np.finfo("float32").eps)
     assert _split((w + RANK_ERROR / 2 * eps * noise).astype("float32"))[1]
     assert not _split((w + 2 * RANK_ERROR * eps * noise).astype("float32"))[1]
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_a_random_sample_finds_what_all_singular_values_tell(noise):
+    """Of a matrix of 300 rows and 200 columns whose rank is 30 but for noise, and of one whose rank is 31."""
+    exact = RNG.standard_normal((300, 30)) @ RNG.standard_normal((30, 200))
+    matrix = exact + noise * RNG.standard_normal(exact.shape)
+    u, s, vt, rest = _leading(matrix, 30, 1e-6)
+    assert len(s) == 30 + OVERSAMPLING
+    assert np.linalg.norm(matrix - (u * s) @ vt) == pytest.approx(rest, abs=1e-10)
+    np.testing.assert_allclose(s[:30], np.linalg.svd(matrix, compute_uv=False)[:30], rtol=1e-9)
+    above = exact + RNG.standard_normal((300, 1)) * RNG.standard_normal((1, 200))
+    many = RNG.standard_normal((300, 50)) @ RNG.standard_normal((50, 200))
+    assert [len(_leading(m, 30, 1e-6)[1]) for m in (above, many)] == [30 + OVERSAMPLING, 200]
 
 
 @pytest.mark.parametrize(
