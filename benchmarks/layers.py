@@ -28,7 +28,7 @@ import models
 import plots
 import record
 from layer_rows import EXACT, STATES, WEAK, LayerRow, Tried, summarise, time_lost, weak
-from options import Progress, common, console, names, report, run, titled, usage
+from options import Progress, common, console, files, names, report, run, threaded, titled, usage
 from rich.table import Table
 
 from convc.errors import ConvcError, OptionError
@@ -98,7 +98,7 @@ def _weak(rows: Sequence[LayerRow], peak: float, worst: int) -> Table:
             figures += [f"{form.ms(state):.3f}" if form else "", *speed]
         form = row.exact("cold") or row.exact("warm")
         assert form is not None
-        config = " ".join(f"{name} {value}" for name, value in form.config.items())
+        config = ",".join(map(str, form.config.values()))  # the record has their names
         made.add_row(row.shape, str(sum(row.counts.values())), form.lowering, *figures, config)
     return made
 
@@ -187,8 +187,8 @@ def _flops(node: Any) -> int:
 
 
 @click.command(help=usage(__doc__))
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx|FOLDER]...")
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@files
+@threaded
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--hopeless", type=float, default=8.0, show_default=True)
 @click.option("--state", callback=names, default="cold,warm", show_default=True, help="By comma.")

@@ -26,8 +26,7 @@ import click
 import models
 import plots
 import record
-from options import Progress, common, compile_module, console, names, numbers, run, task, usage
-from rich import box
+from options import Progress, common, compile_module, console, files, names, numbers, run, task, titled, usage
 from rich.table import Table
 
 from convc.errors import ConvcError, OptionError
@@ -182,7 +181,8 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     made = []
     for threads, batch in dict.fromkeys((row.threads, row.batch) for row in rows):
         title = f"threads {threads}, batch {batch}: ms a call"
-        made.append(_table(title, "network", *engines, "convc p10 to p90", "ratio", "error"))
+        columns = ("network", *engines, "convc p10 to p90", "ratio", "error")
+        made.append(titled(title, columns, left=("network",)))
         for row in rows:
             if (row.threads, row.batch) != (threads, batch):
                 continue
@@ -198,10 +198,13 @@ def tables(rows: Sequence[Row]) -> list[Table]:
                 "" if row.error is None else f"{row.error:.0e}",
             )
     made.append(
-        _table(
+        titled(
             "MB held at most | s to load and run once",
-            *("network", "threads", "batch", *(f"{e} MB" for e in engines), "planned activations"),
-            *("module file", *(f"{e} s" for e in engines), "compile s"),
+            (
+                *("network", "threads", "batch", *(f"{e} MB" for e in engines), "planned activations"),
+                *("module file", *(f"{e} s" for e in engines), "compile s"),
+            ),
+            left=("network",),
         )
     )
     for row in rows:
@@ -215,13 +218,6 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             *("" if f is None else f"{f.load_s + f.first_s:.2f}" for f in each),
             f"{row.compile_s:.0f}",
         )
-    return made
-
-
-def _table(title: str, *columns: str) -> Table:
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, column in enumerate(columns):
-        made.add_column(column, justify="right" if index else "left")
     return made
 
 
@@ -242,7 +238,7 @@ def available(wanted: Sequence[str]) -> list[str]:
 
 
 @click.command(help=usage(__doc__))
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx|FOLDER]...")
+@files
 @click.option(
     "--threads", callback=numbers, default="2", show_default=True, help="Numbers of threads, by comma."
 )

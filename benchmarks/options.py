@@ -71,6 +71,8 @@ def common(benchmark: str) -> Callable[[Any], Any]:
     return add
 
 
+files = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx|FOLDER]...")
+threaded = click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 report = click.option(
     "--report", is_flag=True, help="Measure nothing: judge, print and draw the record that is there again."
 )

@@ -21,8 +21,19 @@ import click
 import models
 import plots
 import record
-from options import Progress, common, compile_module, console, names, run, task, usage
-from rich import box
+from options import (
+    Progress,
+    common,
+    compile_module,
+    console,
+    files,
+    names,
+    run,
+    task,
+    threaded,
+    titled,
+    usage,
+)
 from rich.table import Table
 
 from convc.errors import OptionError
@@ -101,19 +112,8 @@ def summarise(rows: Sequence[Steadiness]) -> dict[str, Any]:
 
 def table(rows: Sequence[Steadiness]) -> Table:
     """A line for each row."""
-    made = Table(title="medians of processes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in (
-        "network",
-        "engine",
-        "threads",
-        "product",
-        "processes",
-        "least",
-        "middle",
-        "largest",
-        "spread",
-    ):
-        made.add_column(title, justify="left" if title in ("network", "engine") else "right")
+    columns = ("network", "engine", "threads", "product", "processes", "least", "middle", "largest", "spread")
+    made = titled("medians of processes", columns, left=("network", "engine"))
     for row in rows:
         times = (min(row.medians_ms), row.median_ms, max(row.medians_ms))
         colour = "red" if row.spread > LIMIT else "green"
@@ -126,8 +126,8 @@ def table(rows: Sequence[Steadiness]) -> Table:
 
 
 @click.command(help=usage(__doc__))
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL.onnx|FOLDER]...")
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@files
+@threaded
 @click.option("--processes", type=click.IntRange(2), default=20, show_default=True)
 @click.option("--seconds", type=float, default=1.0, show_default=True, help="Length of a process's runs.")
 @click.option("--product", type=int, default=512, show_default=True, help="Size of the product; 0: none.")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from case import Case
 from cases import cases
-from kernels import TARGETS, Job, assert_right, build, draw, run, target
+from kernels import TARGETS, Job, build, check_all, check_space, target
 from layer_cases import conv
 
 from convc.ir import Attrs, Step
@@ -49,21 +49,14 @@ def epilogue_of(case: Case) -> tuple[Step, ...]:
 @pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
 def test_equals_float64(machine):
     jobs = [Job.of(case, Direct(), direct, machine, epilogue_of(case)) for case in [*cases("conv"), *MORE]]
-    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
-    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
-        assert_right(job, arrays, result)
+    check_all(jobs)
 
 
 def test_every_configuration_computes_the_same():
     first = Job.of(conv("space", (2, 24, 4, 12), (64, 24, 3, 3), pads=1), Direct(), direct, TARGETS[0])
-    configs = list(direct.space(first.workload, first.target))
-    assert first.config in configs
+    configs = check_space(first)
     assert {(c.blocks_last, c.parts) for c in configs} == {(0, 1), (1, 1), (0, 2)}
     assert len({(c.rows, c.cols, c.blocks) for c in configs}) > 5
-    jobs = [first.with_config(c) for c in configs]
-    arrays = draw(first.workload.inputs)
-    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
-        assert_right(job, arrays, result)
 
 
 def test_threads_keep_their_pixels_unless_weights_outweigh_them():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from case import Case
 from cases import cases
-from kernels import TARGETS, Job, build, draw, expected, run, target, workload
+from kernels import TARGETS, Job, build, check_all, check_space, draw, expected, run, target, workload
 from layer_cases import conv
 
 from convc.ir import Attrs, Step
@@ -74,9 +74,7 @@ def assert_within_bound(job: Job, arrays, result) -> None:
 
 
 def check(jobs: list[Job]) -> None:
-    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
-    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
-        assert_within_bound(job, arrays, result)
+    check_all(jobs, assert_within_bound)
 
 
 # ---- transforms
@@ -181,13 +179,8 @@ def test_tiles_of_every_size(monkeypatch, tile):
 
 def test_every_configuration_computes_the_same():
     first = job_of(conv("space", (1, 20, 40, 40), (64, 20, 5, 5), pads=2))
-    configs = list(fft.space(first.workload, first.target))
-    assert first.config in configs
+    configs = check_space(first, assert_within_bound)
     assert len({c.vectors for c in configs}) > 1
-    jobs = [first.with_config(c) for c in configs]
-    arrays = draw(first.workload.inputs)
-    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
-        assert_within_bound(job, arrays, result)
 
 
 def test_refuses_register_tiles_that_leave_a_rest():

@@ -7,7 +7,19 @@ from dataclasses import replace
 
 import pytest
 from cases import cases
-from kernels import TARGETS, Job, assert_right, build, draw, run, target, tvm, workload
+from kernels import (
+    TARGETS,
+    Job,
+    assert_right,
+    build,
+    check_all,
+    check_space,
+    draw,
+    run,
+    target,
+    tvm,
+    workload,
+)
 from layer_cases import conv
 
 from convc.codegen.shuffles import shuffle_scattered_loads
@@ -52,9 +64,7 @@ def test_equals_float64(machine):
         if Grouped().applies(w, machine) is None
     ]
     assert len(jobs) >= 3
-    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
-    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
-        assert_right(job, arrays, result)
+    check_all(jobs)
 
 
 def test_residual():
@@ -69,13 +79,8 @@ def test_residual():
 def test_every_configuration_computes_the_same(size):
     case = conv("space", (2, 48, 4, 12), (48, size, 3, 3), pads=1, groups=48 // size)
     first = Job.of(case, Grouped(), grouped, TARGETS[0])
-    configs = list(grouped.space(first.workload, first.target))
-    assert first.config in configs
+    configs = check_space(first)
     assert len(configs) >= 4
-    jobs = [first.with_config(c) for c in configs]
-    arrays = draw(first.workload.inputs)
-    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
-        assert_right(job, arrays, result)
 
 
 @pytest.mark.parametrize(("size", "permutation"), [(4, r"v(shufps|permilps)"), (8, r"vpermps")])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from cases import cases
-from kernels import TARGETS, Job, assert_right, draw, run
+from kernels import TARGETS, Job, check_all, check_space
 from layer_cases import conv
 
 from convc.ir import Attrs, Step
@@ -39,22 +39,15 @@ def test_equals_float64(machine):
         if Im2col().applies(job.workload, machine) is None:
             jobs.append(job)
     assert len(jobs) > 24
-    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
-    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
-        assert_right(job, arrays, result)
+    check_all(jobs)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_every_configuration_computes_the_same(kernel):
     case = conv("space", (1, 32, 4, 14), (64, 32, kernel, kernel), pads=kernel // 2)
     first = Job.of(case, Im2col(), im2col, TARGETS[0])
-    configs = list(im2col.space(first.workload, first.target))
-    assert first.config in configs
+    configs = check_space(first)
     assert len(configs) > 6
-    jobs = [first.with_config(c) for c in configs]
-    arrays = draw(first.workload.inputs)
-    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
-        assert_right(job, arrays, result)
 
 
 def shape(w: Workload) -> ConvShape:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from case import Case, f32
 from cases import cases
-from kernels import TARGETS, Job, assert_right, draw, run, target, workload
+from kernels import TARGETS, Job, assert_right, check_all, check_space, draw, run, target, workload
 
 from convc.ir import Attrs, Step
 from convc.lowering.linear import Gemm
@@ -47,9 +47,7 @@ def test_equals_float64(machine):
         if Gemm().applies(workload(case, Gemm(), machine), machine) is None:
             jobs.append(Job.of(case, Gemm(), gemm, machine, (Step("relu"),)))
     assert len(jobs) > len(MORE) + 3
-    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
-    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
-        assert_right(job, arrays, result)
+    check_all(jobs)
 
 
 def test_computed_bias_and_residual():
@@ -63,13 +61,8 @@ def test_computed_bias_and_residual():
 
 def test_every_configuration_computes_the_same():
     first = Job.of(product("space", 6, 32, 100, (100,)), Gemm(), gemm, TARGETS[0])
-    configs = list(gemm.space(first.workload, first.target))
-    assert first.config in configs
+    configs = check_space(first)
     assert {c.rows for c in configs} == {1, 2, 3, 6}
-    jobs = [first.with_config(c) for c in configs]
-    arrays = draw(first.workload.inputs)
-    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
-        assert_right(job, arrays, result)
     with pytest.raises(NotApplicable, match="does not divide"):
         first.with_config(replace(first.config, rows=4)).function()
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pass_checks import CONV, PADDED, check_pass, check_refused, check_same_results, check_untouched, graph_of
+from pass_checks import (
+    CONV,
+    NORM,
+    PADDED,
+    check_pass,
+    check_refused,
+    check_same_results,
+    check_untouched,
+    graph_of,
+    norm,
+)
 
 from convc.ir import verify
 from convc.ir.text import digest
 from convc.passes.fold_affine import FoldAffine
-
-NORM = """
-const %gamma : float32[2] = [2.0, 3.0]
-const %beta : float32[2] = [1.0, -1.0]
-const %mean : float32[2] = [0.5, 1.0]
-const %var : float32[2] = [0.75, 3.75]
-"""  # with epsilon 0.25 the factors are 2 and 1.5, the summands 0 and -2.5
-EPSILON = "{epsilon=0.25}"
-
-
-def norm(before: str, after: str = "x") -> str:
-    return f"{after} : float32[1,2,3,3] = batch_norm(%{before}, %gamma, %beta, %mean, %var) {EPSILON}"
-
 
 # ---- after the layer
 

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from pass_checks import check_pass, check_refused, check_untouched
+from pass_checks import NORM, check_pass, check_refused, check_untouched, norm
 
 from convc.passes.lower_batch_norm import LowerBatchNorm
 from convc.passes.normalise_linear import NormaliseLinear
-
-NORM = """
-const %gamma : float32[2] = [2.0, 3.0]
-const %beta : float32[2] = [1.0, -1.0]
-const %mean : float32[2] = [0.5, 1.0]
-const %var : float32[2] = [0.75, 3.75]
-"""  # with epsilon 0.25 the factors are 2 and 1.5, the summands 0 and -2.5
-EPSILON = "{epsilon=0.25}"
-
-
-def norm(before: str, after: str = "x") -> str:
-    return f"{after} : float32[1,2,3,3] = batch_norm(%{before}, %gamma, %beta, %mean, %var) {EPSILON}"
-
 
 # ---- batch normalisation that stays
 

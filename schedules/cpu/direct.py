@@ -30,6 +30,7 @@ from tvm import tirx
 
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.prefetch import LINE, TO_L2, spread
+from convc.schedules.cpu.tiles import tiled
 from convc.target import Target
 from convc.tiling.product import blocks_last, direct_tile, direct_tiles, pixel_parts, pixel_tiles
 from convc.tiling.registers import Tile, flatten
@@ -77,17 +78,13 @@ def space(w: Workload, target: Target) -> Iterator[DirectConfig]:
 
 def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
     """Tile the outputs, compute their sums inside the tile, spread the tiles over threads."""
-    if not Tile(config.rows, config.cols, config.blocks).fits(target):
+    tile = Tile(config.rows, config.cols, config.blocks)
+    if not tile.fits(target):
         raise NotApplicable(
             f"{config} needs more than the {target.registers} vector registers of {target.name}."
         )
     product, output = sch.get_sblock(PRODUCT), sch.get_sblock(OUTPUT)
-    n, block, *outer, ow, lane = sch.get_loops(output)
-    oh = outer.pop() if outer else sch.add_unit_loop(ow)
-    block, block_tile = sch.split(block, [None, config.blocks])
-    oh, oh_tile = sch.split(oh, [None, config.rows])
-    ow, ow_tile = sch.split(ow, [None, config.cols])
-    pixels = (*outer, oh, ow)
+    (n, block, *pixels), (block_tile, oh_tile, ow_tile), lane = tiled(sch, output, tile)
     if config.parts > 1:
         sch.reorder(n, *pixels, block, oh_tile, ow_tile, block_tile, lane)
         part, tiles = sch.split(sch.fuse(n, *pixels), [config.parts, None])

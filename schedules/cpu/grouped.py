@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convc.schedules.base import Config, NotApplicable
+from convc.schedules.cpu.tiles import tiled
 from convc.target import Target
 from convc.tiling.grouped import found, spare_registers, tile_of, tiles
 from convc.tiling.registers import Tile
@@ -57,20 +58,17 @@ def space(w: Workload, target: Target) -> Iterator[GroupedConfig]:
 def apply(sch: Any, w: Workload, target: Target, config: GroupedConfig) -> None:
     """Tile the outputs, compute their sums inside the tile, spread the tiles over threads."""
     s = ConvShape.of(w)
-    if Tile(config.rows, config.cols, config.blocks).sums + spare_registers(s) > target.registers:
+    tile = Tile(config.rows, config.cols, config.blocks)
+    if tile.sums + spare_registers(s) > target.registers:
         raise NotApplicable(
             f"{config} needs more than the {target.registers} vector registers of {target.name}."
         )
     product, output = sch.get_sblock(PRODUCT), sch.get_sblock(OUTPUT)
-    n, block, *outer, ow, lane = sch.get_loops(output)
-    oh = outer.pop() if outer else sch.add_unit_loop(ow)
-    block, block_tile = sch.split(block, [None, config.blocks])
-    oh, oh_tile = sch.split(oh, [None, config.rows])
-    ow, ow_tile = sch.split(ow, [None, config.cols])
-    sch.reorder(n, block, *outer, oh, ow, block_tile, oh_tile, ow_tile, lane)
-    tiles = sch.fuse(n, block, *outer, oh, ow)
+    outside, inside, lane = tiled(sch, output, tile)
+    sch.reorder(*outside, *inside, lane)
+    tiles = sch.fuse(*outside)
     sch.parallel(tiles)
-    for loop in (block_tile, oh_tile, ow_tile):
+    for loop in inside:
         sch.unroll(loop)
     sch.vectorize(lane)
     _accumulate(sch, product, tiles, len(s.output), unroll_inner=found(s, target).permuted)

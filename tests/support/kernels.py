@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -154,3 +154,24 @@ def assert_right(job: Job, arrays: Sequence[Array], result: Array) -> None:
     )
     predicted = job.lowering.error_bound(job.workload, [])
     assert error.max() <= predicted * np.abs(reference).max()
+
+
+Check = Callable[[Job, Sequence[Array], Array], None]
+
+
+def check_all(jobs: Sequence[Job], check: Check = assert_right) -> None:
+    """Run each job on arrays drawn for it; `check` judges the results."""
+    inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
+    for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
+        check(job, arrays, result)
+
+
+def check_space(first: Job, check: Check = assert_right) -> list[Any]:
+    """All configurations of a job's schedule, the job's own among them: each must compute the same."""
+    configs = list(first.schedule.space(first.workload, first.target))
+    assert first.config in configs
+    jobs = [first.with_config(c) for c in configs]
+    arrays = draw(first.workload.inputs)
+    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
+        check(job, arrays, result)
+    return configs

@@ -16,6 +16,18 @@ from convc.types import Array
 CONV = "{strides=(1, 1), dilations=(1, 1), pads=((0, 0), (0, 0))}"
 PADDED = "{strides=(1, 1), dilations=(1, 1), pads=((1, 1), (1, 1))}"
 
+NORM = """
+const %gamma : float32[2] = [2.0, 3.0]
+const %beta : float32[2] = [1.0, -1.0]
+const %mean : float32[2] = [0.5, 1.0]
+const %var : float32[2] = [0.75, 3.75]
+"""  # with epsilon 0.25 the factors are 2 and 1.5, the summands 0 and -2.5
+
+
+def norm(before: str, after: str = "x") -> str:
+    """A statement: `after` is the batch norm of `before`."""
+    return f"{after} : float32[1,2,3,3] = batch_norm(%{before}, %gamma, %beta, %mean, %var) {{epsilon=0.25}}"
+
 
 def graph_of(statements: str, constants: dict[str, Array] | None = None) -> Graph:
     """A verified graph of these statements."""
