@@ -15,7 +15,7 @@ from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import direct
-from convc.tiling.product import direct_tile
+from convc.tiling.product import direct_tile, even_parts
 from convc.tiling.registers import Channels, Tile, divisors, padded_columns
 from convc.types import TensorType
 from convc.workload import ConvShape
@@ -55,7 +55,7 @@ def test_equals_float64(machine):
 def test_every_configuration_computes_the_same():
     first = Job.of(conv("space", (2, 24, 4, 12), (64, 24, 3, 3), pads=1), Direct(), direct, TARGETS[0])
     configs = check_space(first)
-    assert {(c.blocks_last, c.parts) for c in configs} == {(0, 1), (1, 1), (0, 2)}
+    assert {(c.blocks_last, c.parts) for c in configs} > {(0, 1), (1, 1), (0, 2), (0, 4)}
     assert len({(c.rows, c.cols, c.blocks) for c in configs}) > 5
 
 
@@ -69,6 +69,23 @@ def test_threads_keep_their_pixels_unless_weights_outweigh_them():
     for (x, w), order in shapes.items():
         config = Job.of(conv("order", x, w), Direct(), direct, target(16, 32)).config
         assert (config.blocks_last, config.parts) == order
+
+
+def test_parts_end_with_an_image_a_row_or_a_tile():
+    machine = target(16, 32)
+    case = conv("odd", (3, 64, 7, 28), (64, 64, 1, 1))
+    shape = ConvShape.of(Job.of(case, Direct(), direct, machine).workload)
+    assert even_parts(shape, Tile(1, 14, 2), machine) == [3 * 7 * 2]
+    assert even_parts(shape, Tile(7, 4, 1), machine) == []
+    assert even_parts(replace(shape, n=4), Tile(7, 4, 1), machine) == [2, 4, 28]
+
+
+def test_pixels_beyond_l3_are_read_in_runs():
+    machine = target(16, 32)
+    case = conv("runs", (6, 256, 28, 28), (512, 256, 1, 1))
+    assert Job.of(case, Direct(), direct, machine).config.parts == 12
+    case = conv("within L3", (2, 256, 28, 28), (512, 256, 1, 1))
+    assert Job.of(case, Direct(), direct, machine).config.parts == 2
 
 
 def test_sums_stay_in_registers():

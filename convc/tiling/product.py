@@ -115,16 +115,47 @@ def pixel_tiles(s: ConvShape, tile: Tile, target: Target) -> int:
 
 
 def pixel_parts(s: ConvShape, tile: Tile, target: Target) -> int:
-    """Into how many runs of pixels to cut the map for the threads; 1 shares out blocks of channels instead.
+    """Into how many runs of pixels to cut the maps for the threads; 1 shares out blocks of channels instead.
 
     A thread with channels reads all pixels, most of them written by other cores; one with pixels reads all
     weights. Lines that another core has written come several times slower than those of a core's own L2:
     where two Zen 5 cores sat on different chiplets, a 1x1 layer from 1024 to 256 channels at 14x14 took
-    0.317 ms by channels and 0.229 by pixels.
+    0.317 ms by channels and 0.229 by pixels. Pixels that exceed L2 are cut into several runs a thread.
     """
-    if s.groups > 1 or pixel_tiles(s, tile, target) % target.threads:
+    parts = even_parts(s, tile, target)
+    if s.groups > 1 or not parts or (target.threads > 1 and not _pixels_outweigh(s)):
         return 1
-    return target.threads if _pixels_outweigh(s) else 1
+    return min(parts, key=lambda p: _bytes_read(s, tile, p // target.threads, target))
+
+
+def even_parts(s: ConvShape, tile: Tile, target: Target) -> list[int]:
+    """Multiples of the threads into which all pixels can be cut evenly, ascending.
+
+    Parts end with an image, or with a row, or with a tile: all indices stay affine in the number of the part.
+    """
+    *outer, cols = (s.n, *s.output[:-1], padded_columns(s.output[-1], target))
+    outer[-1] //= tile.rows
+    found: dict[int, None] = {}
+    whole = 1
+    for extent in (*outer, cols // tile.cols):
+        found.update(dict.fromkeys(whole * d for d in divisors(extent)))
+        whole *= extent
+    return [parts for parts in found if parts % target.threads == 0]
+
+
+def _bytes_read(s: ConvShape, tile: Tile, runs: int, target: Target) -> float:
+    """What a thread reads from memory whose pixels are cut into `runs`: weights in each, and the pixels.
+
+    Where pixels exceed a quarter of L3, and a run half of L2, every panel of weights reads the run again: 256
+    to 512 channels with stride 2 at 56x56, a batch of 8, took two Zen 5 threads 7.6 ms in one run each and
+    4.9 in eight. Out of L3, 1024 to 256 channels at 14x14, runs gained nothing.
+    """
+    weights = 4 * s.oc * s.ic * math.prod(s.kernel)
+    seen = min(math.prod(s.input), math.prod(s.output) * math.prod(s.kernel))
+    pixels = 4 * s.n * s.ic * seen / target.threads
+    stays = pixels * target.threads <= target.l3 / 4 or pixels / runs <= target.l2 / 2
+    panels = s.oc / (target.lanes * tile.blocks)
+    return weights * runs + pixels * (1 if stays else panels)
 
 
 def _pixels_outweigh(s: ConvShape) -> bool:

@@ -10,7 +10,8 @@
 
 Each thread takes a contiguous run of tiles. With blocks first the weights of one tile of channels stay in
 cache while all pixels pass; with blocks last the pixels' input does while all weights pass. With parts a
-thread has pixels of its own, the same half of every map, and reads little that another core has written.
+thread has pixels of its own, the same half of every map, and reads little that another core has written;
+with several parts each, their input stays in L2 while weights pass.
 Channel blocks are innermost: with pixels there, LLVM keeps every broadcast alive and spills.
 
 AVX-512: 28 x 1 or 14 x 2 or 7 x 2 sums, one or two weight vectors, the input element folded into the
@@ -32,19 +33,24 @@ from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.prefetch import LINE, TO_L2, spread
 from convc.schedules.cpu.tiles import tiled
 from convc.target import Target
-from convc.tiling.product import blocks_last, direct_tile, direct_tiles, pixel_parts, pixel_tiles
+from convc.tiling.product import blocks_last, direct_tile, direct_tiles, even_parts, pixel_parts
 from convc.tiling.registers import Tile, flatten
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 
 Loop = Any
 
 
+MOST_RUNS = 16
+"""Runs of pixels for each thread that are worth trying."""
+
+
 @dataclass(frozen=True)
 class DirectConfig(Config):
     """Sums in registers: `rows` x `cols` pixels of `blocks` vectors.
 
-    `blocks_last` (0 or 1) orders tiles; `parts` cuts the map into so many runs of pixels, one for each thread
-    in turn. With `blocks_last` threads have runs of pixels anyway, and `parts` is 1.
+    `blocks_last` (0 or 1) orders tiles; `parts` cuts the maps into so many runs of pixels, as many for each
+    thread, which takes them one after the other. With `blocks_last` threads have pixels of their own anyway,
+    and `parts` is 1.
     """
 
     rows: int
@@ -69,11 +75,10 @@ def space(w: Workload, target: Target) -> Iterator[DirectConfig]:
     s = ConvShape.of(w)
     for tile in direct_tiles(s, target):
         if 3 * tile.sums >= target.registers or tile == direct_tile(s, target):
-            orders = [(0, 1), (1, 1)]
-            if target.threads > 1 and pixel_tiles(s, tile, target) % target.threads == 0:
-                orders.append((0, target.threads))
-            for last, parts in orders:
-                yield DirectConfig(tile.rows, tile.cols, tile.blocks, last, parts)
+            yield DirectConfig(tile.rows, tile.cols, tile.blocks, 1)
+            few = (p for p in even_parts(s, tile, target) if p <= MOST_RUNS * target.threads)
+            for parts in dict.fromkeys([1, *few]):
+                yield DirectConfig(tile.rows, tile.cols, tile.blocks, 0, parts)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
