@@ -71,13 +71,24 @@ def test_threads_keep_their_pixels_unless_weights_outweigh_them():
         assert (config.blocks_last, config.parts) == order
 
 
-def test_parts_end_with_an_image_a_row_or_a_tile():
+def test_parts_that_can_be_cut_evenly():
     machine = target(16, 32)
     case = conv("odd", (3, 64, 7, 28), (64, 64, 1, 1))
     shape = ConvShape.of(Job.of(case, Direct(), direct, machine).workload)
-    assert even_parts(shape, Tile(1, 14, 2), machine) == [3 * 7 * 2]
-    assert even_parts(shape, Tile(7, 4, 1), machine) == []
-    assert even_parts(replace(shape, n=4), Tile(7, 4, 1), machine) == [2, 4, 28]
+    assert even_parts(shape, Tile(1, 14, 2), machine) == []  # 42 runs of a tile would be too many
+    assert even_parts(replace(shape, n=1), Tile(1, 14, 2), machine) == [2, 14]
+    assert even_parts(replace(shape, n=4), Tile(1, 14, 2), machine) == [2, 4, 28]
+    assert even_parts(replace(shape, n=3), Tile(1, 28, 1), machine) == []  # 21 rows
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_every_part_is_scheduled(n):
+    machine = target(16, 32)
+    first = Job.of(conv("parts", (n, 16, 28, 28), (32, 16, 1, 1)), Direct(), direct, machine)
+    parts = {c.parts for c in direct.space(first.workload, machine) if c.cols == 14}
+    for count in parts:
+        first.with_config(direct.DirectConfig(1, 14, 2, 0, count)).function()
+    assert len(parts) > 2
 
 
 def test_pixels_beyond_l3_are_read_in_runs():

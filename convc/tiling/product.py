@@ -128,19 +128,26 @@ def pixel_parts(s: ConvShape, tile: Tile, target: Target) -> int:
     return min(parts, key=lambda p: _bytes_read(s, tile, p // target.threads, target))
 
 
-def even_parts(s: ConvShape, tile: Tile, target: Target) -> list[int]:
-    """Multiples of the threads into which all pixels can be cut evenly, ascending.
+MOST_RUNS = 16
+"""Runs of pixels for each thread that are worth considering."""
 
-    Parts end with an image, or with a row, or with a tile: all indices stay affine in the number of the part.
+
+def even_parts(s: ConvShape, tile: Tile, target: Target) -> list[int]:
+    """Into how many equal parts all pixels can be cut, a few for each thread, ascending.
+
+    TVM can divide a nest of two loops anywhere between tiles; one of three only where a part ends with an
+    image, or with a row, or with a tile.
     """
     *outer, cols = (s.n, *s.output[:-1], padded_columns(s.output[-1], target))
     outer[-1] //= tile.rows
-    found: dict[int, None] = {}
-    whole = 1
-    for extent in (*outer, cols // tile.cols):
-        found.update(dict.fromkeys(whole * d for d in divisors(extent)))
-        whole *= extent
-    return [parts for parts in found if parts % target.threads == 0]
+    extents = [extent for extent in (*outer, cols // tile.cols) if extent > 1]
+    if len(extents) <= 2:
+        found = divisors(math.prod(extents))
+    else:
+        wholes = [math.prod(extents[:i]) for i in range(len(extents))]
+        found = [w * d for w, extent in zip(wholes, extents, strict=True) for d in divisors(extent)]
+    most = MOST_RUNS * target.threads
+    return [parts for parts in dict.fromkeys(found) if parts % target.threads == 0 and parts <= most]
 
 
 def _bytes_read(s: ConvShape, tile: Tile, runs: int, target: Target) -> float:

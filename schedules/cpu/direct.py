@@ -40,10 +40,6 @@ from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 Loop = Any
 
 
-MOST_RUNS = 16
-"""Runs of pixels for each thread that are worth trying."""
-
-
 @dataclass(frozen=True)
 class DirectConfig(Config):
     """Sums in registers: `rows` x `cols` pixels of `blocks` vectors.
@@ -76,8 +72,7 @@ def space(w: Workload, target: Target) -> Iterator[DirectConfig]:
     for tile in direct_tiles(s, target):
         if 3 * tile.sums >= target.registers or tile == direct_tile(s, target):
             yield DirectConfig(tile.rows, tile.cols, tile.blocks, 1)
-            few = (p for p in even_parts(s, tile, target) if p <= MOST_RUNS * target.threads)
-            for parts in dict.fromkeys([1, *few]):
+            for parts in dict.fromkeys([1, *even_parts(s, tile, target)]):
                 yield DirectConfig(tile.rows, tile.cols, tile.blocks, 0, parts)
 
 
