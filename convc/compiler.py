@@ -29,6 +29,8 @@ from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
 from convc.layout import LayoutAssignment
 from convc.ops.separable import SeparableAttrs
+from convc.passes.base import Pass
+from convc.passes.fuse_max_pool import FuseMaxPool
 from convc.passes.fuse_separable import FuseSeparable
 from convc.passes.pipeline import PIPELINE, run_pipeline
 from convc.program import Program, Run
@@ -118,8 +120,15 @@ def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
     with progress.stage("optimise"):
         graph = clone(source)
-        run_pipeline(graph, (*PIPELINE, FuseSeparable(target, frozenset(options.algorithms))))
+        run_pipeline(graph, (*PIPELINE, *fusions(options, target)))
     return lower(source, graph, options, target, progress, digest)
+
+
+def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
+    """The passes after the pipeline that join layers where the target's prices say so."""
+    keep = frozenset(options.algorithms)
+    selector = Selector(target, options.max_error)
+    return FuseSeparable(target, keep), FuseMaxPool(selector.price, keep)
 
 
 def lower(
@@ -243,7 +252,7 @@ def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
 
 
 def _flops(w: Workload) -> int:
-    if w.op == "conv":
+    if w.op in ("conv", "conv_max_pool"):
         return ConvShape.of(w).flops
     return SeparableShape.of(w).flops if isinstance(w.attrs, SeparableAttrs) else 0
 

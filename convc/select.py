@@ -89,15 +89,30 @@ class Selector:
         nothing is allowed, or the user's pick cannot be.
         """
         workload = Workload.of(graph, node)
-        priced = self._priced(workload)
         weights = [graph.constant(value) for value in node.inputs]
         wanted = next((self.algorithms[n] for n in (node.name, *node.origin) if n in self.algorithms), None)
         if wanted is not None:
-            return self._insist(node, wanted, priced, weights)
+            return self._insist(node, wanted, self._priced(workload), weights)
+        found = self._within_error(workload, weights)
+        if not found.allowed:
+            least = min(c.error for c in found.candidates if c.error is not None)
+            raise OptionError(
+                f"No lowering computes '{node.name}' within --max-error {self.max_error:g}.",
+                hint=f"The least error found is {least:.1e}.",
+            )
+        return found
+
+    def price(self, workload: Workload, weights: Sequence[Array | None]) -> float:
+        """Predicted seconds of the cheapest lowering that is accurate enough; infinite where none is."""
+        allowed = self._within_error(workload, weights).allowed
+        return allowed[0].seconds if allowed else float("inf")
+
+    def _within_error(self, workload: Workload, weights: Sequence[Array | None]) -> NodeOptions:
+        """The options that err little enough with these constant inputs, and all candidates."""
         copies = self._copies_around(workload)
         table: list[Candidate] = []
         allowed: list[Option] = []
-        for entry in priced:
+        for entry in self._priced(workload):
             candidate = entry.candidate
             limit = allowed[0].seconds + copies if allowed else float("inf")
             if entry.options and (entry.options[0].seconds <= limit or self.all_errors):
@@ -109,11 +124,6 @@ class Selector:
                 else:
                     allowed += [o for o in entry.options if o.seconds <= limit and not _worse(o, allowed)]
             table.append(candidate)
-        if not allowed:
-            raise OptionError(
-                f"No lowering computes '{node.name}' within --max-error {self.max_error:g}.",
-                hint=f"The least error found is {min(c.error for c in table if c.error is not None):.1e}.",
-            )
         return NodeOptions(tuple(allowed), tuple(table))
 
     def copy(self, kind: TensorType, layout: Layout) -> Option:

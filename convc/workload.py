@@ -13,6 +13,7 @@ from functools import cached_property
 
 from convc.ir import Attrs, Graph, Node, Step
 from convc.ops.conv import ConvAttrs
+from convc.ops.conv_pool import ConvMaxPoolAttrs
 from convc.types import Layout, TensorType
 
 # Names of the blocks that lowerings create and schedules look up.
@@ -93,7 +94,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class ConvShape:
-    """A convolution's workload in the field's letters. All tuples have one entry for each spatial axis."""
+    """A convolution's workload in the field's letters. All tuples have one entry for each spatial axis.
+
+    With pooling, `output` is what windows cover of the convolution's own result, and `stored` what is left.
+    """
 
     n: int
     ic: int
@@ -105,19 +109,33 @@ class ConvShape:
     dilations: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
     groups: int
+    pool: tuple[int, ...] = ()
+    """Windows whose maximum is stored; () for none."""
 
     @classmethod
     def of(cls, w: Workload) -> ConvShape:
-        """Read a `conv` workload."""
+        """Read a `conv` or `conv_max_pool` workload."""
         assert isinstance(w.attrs, ConvAttrs)
         x, weights, y = w.inputs[0], w.inputs[1], w.outputs[0]
         assert x is not None
         assert weights is not None
         a = w.attrs
+        pool = a.pool if isinstance(a, ConvMaxPoolAttrs) else ()
+        output = tuple(o * p for o, p in zip(y.shape[2:], pool, strict=True)) if pool else y.shape[2:]
         return cls(
-            x.shape[0], x.shape[1], y.shape[1], x.shape[2:], y.shape[2:], weights.shape[2:],
-            a.strides, a.dilations, a.pads, a.groups,
+            x.shape[0], x.shape[1], y.shape[1], x.shape[2:], output, weights.shape[2:],
+            a.strides, a.dilations, a.pads, a.groups, pool,
         )  # fmt: skip
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """Outputs on each axis that become one when stored."""
+        return self.pool or (1,) * len(self.output)
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Extents of the result in memory."""
+        return tuple(o // p for o, p in zip(self.output, self.window, strict=True))
 
     @cached_property
     def flops(self) -> int:

@@ -13,11 +13,10 @@ from functools import cache
 import pytest
 
 from convc.codegen.machine import resolve
-from convc.compiler import Options, lower
+from convc.compiler import Options, fusions, lower
 from convc.frontends.builder import Network, Tensor
 from convc.ir.clone import clone
 from convc.lowering.registry import LOWERINGS
-from convc.passes.fuse_separable import FuseSeparable
 from convc.passes.pipeline import PIPELINE, run_pipeline
 from convc.progress import Progress
 from convc.schedules.cpu import SCHEDULES
@@ -45,6 +44,16 @@ def conv(
     def add(net: Network, x: Tensor) -> Tensor:
         y = net.conv(x, channels, kernel, stride=stride, padding=pads, name="layer")
         return net.relu(y)
+
+    return Layer(best, shape, add)
+
+
+def pooled(best: str, shape: Shape, channels: int, kernel: int, size: int, activation: str) -> Layer:
+    """A padded convolution, an activation, and the maximum of windows side by side."""
+
+    def add(net: Network, x: Tensor) -> Tensor:
+        y = net.conv(x, channels, kernel, padding=kernel // 2, name="layer")
+        return net.max_pool(getattr(net, activation)(y), size)
 
     return Layer(best, shape, add)
 
@@ -94,6 +103,10 @@ LAYERS = {
     "googlenet/inception_4a.3x3": conv("winograd4", (1, 96, 14, 14), 208, 3),
     "resnet18/layer4.1.conv1": conv("winograd2", (1, 512, 7, 7), 512, 3),
     "googlenet/inception_5b.3x3": conv("winograd2", (1, 192, 7, 7), 384, 3),
+    # pooled before they are stored
+    "vgg16/conv1_2": pooled("winograd4", (1, 64, 224, 224), 64, 3, 2, "relu"),
+    "vgg16/conv3_3": pooled("winograd4", (1, 256, 56, 56), 256, 3, 2, "relu"),
+    "mnist_12/convolution28": pooled("direct", (1, 1, 28, 28), 8, 5, 2, "relu"),
     # groups of few channels: 4 groups in a vector, and groups that are no whole number of vectors
     "resnext50_32x4d/layer1.1.conv2": grouped("grouped", (1, 128, 56, 56), 4),
     "resnext50_32x4d/layer2.1.conv2": grouped("grouped", (1, 256, 28, 28), 8),
@@ -126,8 +139,8 @@ def choice(name: str, max_error: float = DEFAULT_MAX_ERROR, all_errors: bool = F
     net = Network("one_layer")
     net.output(layer.add(net, net.input("x", layer.input)))
     graph = clone(net.graph)
-    run_pipeline(graph, (*PIPELINE, FuseSeparable(ZEN4)))
     options = Options(max_error=max_error, all_errors=all_errors)
+    run_pipeline(graph, (*PIPELINE, *fusions(options, ZEN4)))
     choices = lower(net.graph, graph, options, ZEN4, Progress()).choices
     return next(
         c for node, c in choices.items() if "layer" in (node.name, *node.origin) and node.op != "relayout"
@@ -139,6 +152,11 @@ def test_is_chosen(name: str) -> None:
     found = choice(name)
     prices = ", ".join(f"{c.lowering} {c.predicted_ms} ms {c.rejected or ''}" for c in found.candidates)
     assert found.lowering.name == LAYERS[name].best, prices
+
+
+def test_pooling_joins_its_convolution() -> None:
+    joined = {name for name in LAYERS if choice(name).workload.op == "conv_max_pool"}
+    assert joined == {"vgg16/conv1_2", "vgg16/conv3_3", "mnist_12/convolution28"}
 
 
 def test_every_lowering_is_best_somewhere() -> None:

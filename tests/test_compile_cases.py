@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import CASES, CONV, Case
-from layer_cases import CONV_TRANSPOSE, LINEAR, NORM, POOL, RESIZE, SEPARABLE
+from layer_cases import CONV_POOL, CONV_TRANSPOSE, LINEAR, NORM, POOL, RESIZE, SEPARABLE
 from merged import feeds, merge
 from tensor_cases import BINARY, REDUCE, SHAPE, UNARY
 
@@ -35,8 +35,8 @@ from convc.workload import Workload
 EXACT = {"view", *(lowering.name for lowering in LOWERINGS if lowering.exact)}
 EPS = float(np.finfo(np.float32).eps)
 FAMILIES = {
-    "conv": CONV, "conv_transpose": CONV_TRANSPOSE, "separable": SEPARABLE, "pool": POOL,
-    "norm_linear": NORM + LINEAR,
+    "conv": CONV, "conv_max_pool": CONV_POOL, "conv_transpose": CONV_TRANSPOSE, "separable": SEPARABLE,
+    "pool": POOL, "norm_linear": NORM + LINEAR,
     "unary": UNARY, "binary": BINARY, "reduce": REDUCE, "shape": SHAPE, "resize": RESIZE,
 }  # fmt: skip
 
@@ -105,7 +105,7 @@ def test_case_on_this_machine(family: str) -> None:
 @pytest.mark.parametrize("target", ["haswell", "x86-64"])
 def test_narrower_vectors(target: str) -> None:
     """A few cases of every family, and every fourth row of the table."""
-    layers = [*CONV[::2], *CONV_TRANSPOSE[:3], *POOL[::6], *NORM[::3], *LINEAR[:3]]
+    layers = [*CONV[::2], *CONV_POOL[::2], *CONV_TRANSPOSE[:3], *POOL[::6], *NORM[::3], *LINEAR[:3]]
     assert_cases([*layers, *CASES[100::12]], Case.graph, target)
 
 

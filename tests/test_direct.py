@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from case import Case
 from cases import cases
-from kernels import TARGETS, Job, build, check_all, check_space, target
-from layer_cases import conv
+from kernels import TARGETS, Job, build, check_all, check_space, target, workload
+from layer_cases import CONV_POOL, conv, pooled
 
 from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
@@ -41,6 +41,14 @@ MORE = [
 ]
 
 
+POOLED = [
+    *(case for case in CONV_POOL if case.attrs.pool not in ((2, 2, 2), (7, 9))),
+    pooled("residual", (2, 24, 7, 30), (40, 24, 3, 3), (2, 2), pads=1, bias=True),
+    pooled("residual-by-3", (1, 20, 9, 59), (40, 20, 3, 3), (3, 3), pads=1, bias=True),
+]
+ALL = [*cases("conv"), *MORE, *POOLED]
+
+
 def epilogue_of(case: Case) -> tuple[Step, ...]:
     """A residual addition and relu where the name asks for it."""
     return (Step("add", Attrs(), len(case.inputs)), RELU) if "residual" in case.id else (RELU,)
@@ -48,7 +56,7 @@ def epilogue_of(case: Case) -> tuple[Step, ...]:
 
 @pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
 def test_equals_float64(machine):
-    jobs = [Job.of(case, Direct(), direct, machine, epilogue_of(case)) for case in [*cases("conv"), *MORE]]
+    jobs = [Job.of(case, Direct(), direct, machine, epilogue_of(case)) for case in ALL]
     check_all(jobs)
 
 
@@ -57,6 +65,29 @@ def test_every_configuration_computes_the_same():
     configs = check_space(first)
     assert {(c.blocks_last, c.parts) for c in configs} > {(0, 1), (1, 1), (0, 2), (0, 4)}
     assert len({(c.rows, c.cols, c.blocks) for c in configs}) > 5
+
+
+def test_every_configuration_pools_the_same():
+    first = Job.of(
+        pooled("space", (2, 20, 4, 12), (32, 20, 3, 3), (2, 2), pads=1), Direct(), direct, TARGETS[0]
+    )
+    configs = check_space(first)
+    assert all(c.rows % 2 == c.cols % 2 == 0 for c in configs)
+    assert {(c.blocks_last, c.parts) for c in configs} >= {(0, 1), (1, 1), (0, 2)}
+
+
+def test_refuses_windows_that_no_tile_holds():
+    def answer(x: tuple[int, ...], w: tuple[int, ...], pool: tuple[int, ...]) -> str | None:
+        case = pooled("refused", x, w, pool)
+        return Direct().applies(workload(case, Direct(), TARGETS[1]), TARGETS[1])
+
+    assert answer((1, 16, 14, 14), (16, 16, 3, 3), (3, 4)) is None
+    assert "windows of 4x4 outputs do not fit 16 registers" in str(
+        answer((1, 16, 14, 14), (16, 16, 3, 3), (4, 4))
+    )
+    assert "pools the last two axes, not (2, 1, 2)" in str(
+        answer((1, 3, 5, 6, 7), (16, 3, 2, 3, 3), (2, 1, 2))
+    )
 
 
 def test_threads_keep_their_pixels_unless_weights_outweigh_them():

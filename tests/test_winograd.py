@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from case import Case
 from kernels import TARGETS, Job, build, draw, expected, run, target, workload
-from layer_cases import conv
+from layer_cases import conv, pooled
 
 from convc.codegen.machine import resolve
 from convc.ir import Attrs, Step
@@ -48,6 +48,13 @@ CASES = [
     (2, conv("7x7-strided", (1, 3, 15, 13), (16, 3, 7, 7), pads=3, strides=2)),
     (2, conv("strides-3-and-1", (1, 4, 14, 7), (5, 4, 4, 2), strides=(3, 1))),
     (4, conv("1x3-strided-on-both-axes", (1, 4, 9, 19), (5, 4, 1, 3), pads=(0, 1), strides=2)),
+    (4, pooled("2x2", (1, 16, 15, 13), (32, 16, 3, 3), (2, 2), pads=1, bias=True)),
+    (2, pooled("2x2-residual-odd-batch2", (2, 17, 9, 14), (19, 17, 3, 3), (2, 2), pads=1, bias=True)),
+    (6, pooled("3x3", (1, 5, 20, 13), (16, 5, 3, 3), (3, 3), pads=1, bias=True)),
+    (4, pooled("4x4", (1, 16, 13, 18), (16, 16, 3, 3), (4, 4), pads=1)),
+    (4, pooled("1x2-of-1x5", (1, 16, 5, 15), (16, 16, 1, 5), (1, 2), pads=(0, 2))),
+    (4, pooled("2x1-strided", (1, 16, 14, 15), (16, 16, 3, 3), (2, 1), pads=1, strides=2)),
+    (2, pooled("residual-1d", (2, 16, 31), (48, 16, 3), (2,), pads=1)),
     (2, conv("1d-strided-inputs-left-over", (2, 16, 30), (16, 16, 4), strides=3)),
 ]
 
@@ -144,6 +151,8 @@ REFUSED = {
     "each of the 2 groups": conv("grouped", (1, 32, 9, 9), (32, 16, 3, 3), groups=2),
     "1 and 2 spatial axes, not 3": conv("3d", (1, 3, 5, 6, 7), (17, 3, 3, 3, 3)),
     "tiles of 10x10 inputs": conv("7x7", (1, 16, 19, 19), (16, 16, 7, 7)),
+    "windows of 3x3 do not fill its tiles": pooled("3x3", (1, 16, 9, 9), (16, 16, 3, 3), (3, 3)),
+    "windows of 2x1 do not fill its tiles": pooled("2x1", (1, 16, 9, 9), (16, 16, 1, 3), (2, 1)),
     "weights must be constant": replace(conv("variable", (1, 16, 9, 9), (16, 16, 3, 3)), constants=()),
 }
 

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm import te, tirx
 
 from convc.lowering.base import Layouts, Lowering, blocked_like
-from convc.lowering.epilogue import finish, operand_placeholders, placeholder
+from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.target import Target
-from convc.tiling.product import by_channel, direct_seconds, narrow
-from convc.tiling.registers import Channels, padded_columns
+from convc.tiling.product import by_channel, direct_seconds, direct_tiles, narrow, sum_columns
+from convc.tiling.registers import Channels
 from convc.types import PLAIN, Array, Layout
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Halo, Workload
 
@@ -32,9 +32,14 @@ class Direct(Lowering):
     """Direct convolution in one to three dimensions, with strides, dilations and groups."""
 
     name = "direct"
-    ops = ("conv",)
+    ops: ClassVar[tuple[str, ...]] = ("conv", "conv_max_pool")
 
     def applies(self, w: Workload, target: Target) -> str | None:
+        s = ConvShape.of(w)
+        if any(p > 1 for p in s.pool[:-2]):
+            return f"it pools the last two axes, not {s.pool}"
+        if s.pool and not direct_tiles(s, target):
+            return f"windows of {'x'.join(map(str, s.pool))} outputs do not fit {target.registers} registers"
         return refusal(w)
 
     def layouts(self, w: Workload, target: Target) -> Layouts:
@@ -47,7 +52,7 @@ class Direct(Lowering):
         s = ConvShape.of(w)
         *others, (before, after) = s.pads
         span = s.dilations[-1] * (s.kernel[-1] - 1) + 1
-        reach = (padded_columns(s.output[-1], target) - 1) * s.strides[-1] + span
+        reach = (sum_columns(s, target) - 1) * s.strides[-1] + span
         return (*others, (before, max(after, reach - before - s.input[-1])))
 
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
@@ -67,7 +72,7 @@ class Direct(Lowering):
         x = placeholder(kind, "x", self.halo(w, target))
         blocks, lanes = out.physical[1], target.lanes
         taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(s.kernel)]
-        shape = (*out.physical[:-2], padded_columns(s.output[-1], target), lanes)
+        shape = (*out.physical[:2], *s.output[:-1], sum_columns(s, target), lanes)
 
         def pixel(index: Sequence[Any]) -> list[Any]:
             return [i * a + k * d for i, k, a, d in zip(index, taps, s.strides, s.dilations, strict=True)]
@@ -94,7 +99,15 @@ class Direct(Lowering):
                 return te.sum(value * weights(kb, step, *taps, inner, rest[-1]), axis=[step, *taps, inner])
 
         product = te.compute(shape, term, name=PRODUCT)
-        return close(w, [x, weights], product, lambda index: index)
+
+        def total(n: Any, kb: Any, *rest: Any) -> Any:
+            first = [i * p for i, p in zip(rest, s.window, strict=False)]
+            return largest(
+                s.window,
+                lambda tap: product(n, kb, *(f + t for f, t in zip(first, tap, strict=True)), rest[-1]),
+            )
+
+        return close(w, [x, weights], total)
 
     def cost(self, w: Workload, target: Target) -> float:
         return direct_seconds(ConvShape.of(w), target)
@@ -173,8 +186,8 @@ def pack_weights(array: Array, s: ConvShape, c: Channels, target: Target) -> Arr
     return np.ascontiguousarray(np.moveaxis(np.moveaxis(split, 1, -1), 2, -2))
 
 
-def close(w: Workload, inputs: list[Any], product: Any, position: Any) -> Any:
-    """Add bias and epilogue to the sums and make the function; `position` maps an output index to a sum's."""
+def close(w: Workload, inputs: list[Any], total: Any) -> Any:
+    """Add bias and epilogue and make the function; `total` gives the sum at an index of the output."""
     out = w.outputs[0]
     operands = operand_placeholders(w)
     bias = None
@@ -182,10 +195,10 @@ def close(w: Workload, inputs: list[Any], product: Any, position: Any) -> Any:
         bias = te.placeholder((out.physical[1], out.layout.block), out.dtype, "bias")
 
     def value(*index: Any) -> Any:
-        total = product(*position(index))
+        found = total(*index)
         if bias is not None:
-            total = total + bias(index[1], index[-1])
-        return finish(total, w, operands, index)
+            found = found + bias(index[1], index[-1])
+        return finish(found, w, operands, index)
 
     result = te.compute(out.physical, value, name=OUTPUT)
     extra = [] if bias is None else [bias]

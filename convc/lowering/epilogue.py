@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 from tvm import te
@@ -54,6 +56,11 @@ def _logical(index: Sequence[Expr], layout: Layout) -> list[Expr]:
         return list(index)
     n, cb, *spatial, lane = index
     return [n, cb * layout.block + lane, *spatial]
+
+
+def largest(window: Sequence[int], value: Callable[[Sequence[int]], Expr]) -> Expr:
+    """The maximum of `value(tap)` over all taps of a window; a single tap is the value itself."""
+    return reduce(te.max, map(value, itertools.product(*map(range, window))))
 
 
 def finish(value: Expr, w: Workload, operands: dict[int, Tensor], index: Sequence[Expr]) -> Expr:

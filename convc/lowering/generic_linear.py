@@ -7,8 +7,10 @@ from typing import Any
 
 from tvm import te, tirx
 
+from convc.lowering.epilogue import largest
 from convc.lowering.formula import At, Call, formula
 from convc.lowering.functions import constant
+from convc.types import Shape
 from convc.workload import PAD, PRODUCT
 
 Expr = Any
@@ -17,13 +19,31 @@ Expr = Any
 @formula("conv")
 def _conv(call: Call) -> Sequence[At]:
     """The input inside a border of zeros, then one sum over channels and taps."""
+    return [_with_bias(call, _sums(call, call.out.shape))]
+
+
+@formula("conv_max_pool")
+def _conv_max_pool(call: Call) -> Sequence[At]:
+    """The sums of a whole map, of which windows keep the largest."""
+    pool = call.attrs.pool
+    sums = _sums(call, (*call.out.shape[:2], *(e * p for e, p in zip(call.out.shape[2:], pool, strict=True))))
+
+    def at(n: Expr, k: Expr, *places: Expr) -> Expr:
+        starts = [i * p for i, p in zip(places, pool, strict=True)]
+        return largest(pool, lambda tap: sums(n, k, *(s + t for s, t in zip(starts, tap, strict=True))))
+
+    return [_with_bias(call, at)]
+
+
+def _sums(call: Call, shape: Shape) -> Any:
+    """A convolution's sums of products, for outputs (N, K, *spatial)."""
     a, x, w = call.attrs, call.x, call.operand(1)
     sizes, kernel = x.kind.shape[2:], w.kind.shape[2:]
     group_in, group_out = w.kind.shape[1], w.kind.shape[0] // a.groups
     spans = [
         max((o - 1) * s + (k - 1) * d + 1, b + size)
         for o, s, k, d, (b, _), size in zip(
-            call.out.shape[2:], a.strides, kernel, a.dilations, a.pads, sizes, strict=True
+            shape[2:], a.strides, kernel, a.dilations, a.pads, sizes, strict=True
         )
     ]
     zero = tirx.const(0, x.kind.dtype)
@@ -43,11 +63,10 @@ def _conv(call: Call) -> Sequence[At]:
             padded(n, te.floordiv(k, group_out) * group_in + c, *spots) * w(k, c, *taps), axis=[c, *taps]
         )
 
-    product = te.compute(call.out.shape, term, name=PRODUCT)
-    return [_with_bias(call, product)]
+    return te.compute(shape, term, name=PRODUCT)
 
 
-def _with_bias(call: Call, product: Any) -> At:
+def _with_bias(call: Call, product: At) -> At:
     bias = call.optional(2)
     return lambda *i: product(*i) if bias is None else product(*i) + bias(i[1])
 

@@ -10,7 +10,7 @@ of groups of 24, it is a blend of two broadcasts. Either way no multiplication b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm import te, tirx
@@ -28,6 +28,7 @@ class Grouped(Direct):
     """Grouped convolution in one to three dimensions whose groups are no whole vectors."""
 
     name = "grouped"
+    ops: ClassVar[tuple[str, ...]] = ("conv",)
 
     def applies(self, w: Workload, target: Target) -> str | None:
         reason = refusal(w)
@@ -66,7 +67,7 @@ class Grouped(Direct):
 
         shape = (*out.physical[:-2], padded_columns(s.output[-1], target), target.lanes)
         product = te.compute(shape, term, name=PRODUCT)
-        return close(w, [x, weights], product, lambda index: index)
+        return close(w, [x, weights], product)
 
     def cost(self, w: Workload, target: Target) -> float:
         return seconds(ConvShape.of(w), target)

@@ -86,7 +86,7 @@ class Im2col(Lowering):
             n, kb, *where, lane = index
             return [n, kb, flatten(where, s.output), lane]
 
-        return close(w, [x, weights], product, position)
+        return close(w, [x, weights], lambda *index: product(*position(index)))
 
     def cost(self, w: Workload, target: Target) -> float:
         return im2col_seconds(ConvShape.of(w), target)

@@ -92,7 +92,7 @@ class DirectTranspose(Lowering):
             return te.sum(value, axis=[step, *taps, inner])
 
         product = te.compute((*out.physical[:-2], s.columns(target), lanes), term, name=PRODUCT)
-        return close(w, [x, weights], product, lambda index: index)
+        return close(w, [x, weights], product)
 
     def cost(self, w: Workload, target: Target) -> float:
         return seconds(Transposed.of(w), target)

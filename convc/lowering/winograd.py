@@ -7,7 +7,7 @@ others. With A = m + r - 1 and the matrices of `cook_toom` applied along each ax
     V[i, j, c, t] = (B^T d B)[i, j]      of input channel c in tile t     input_transform
     M[i, j, k, t] = sum_c U[i, j, c, k] * V[i, j, c, t]                   multiply, A*A matrix products
     Y[k, t]       = A^T M A              m x m outputs                    inverse_transform
-    y             = epilogue(Y + bias)                                    output
+    y             = epilogue(Y + bias)                                    output, of the largest in a window
 
 so m*m outputs take A*A multiplications for each pair of channels instead of m*m*r*r. U = G g G^T is computed
 in float64 when the weights are packed. With stride s tiles are m*s inputs apart, A = (m - 1)*s + r, and the
@@ -27,7 +27,7 @@ from tvm import te, tirx
 
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line, to_float
-from convc.lowering.epilogue import finish, operand_placeholders, placeholder
+from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.target import Target
 from convc.tiling.winograd import OVERRUN, best_group, tile_counts, tile_outputs, tile_sizes
 from convc.types import Array
@@ -94,7 +94,7 @@ def _combine(program: LinearProgram, index: Expr, x: Any) -> Expr:
 class Winograd(Lowering):
     """F(m, r) along every spatial axis with r > 1 taps; `m` is the number of outputs of a tile."""
 
-    ops = ("conv",)
+    ops = ("conv", "conv_max_pool")
     exact = False
     m: ClassVar[int]
 
@@ -121,6 +121,10 @@ class Winograd(Lowering):
         sizes = [a for a in tile_sizes(s, self.m) if a > 1]
         if max(sizes) > LARGEST_TILE or math.prod(sizes) > LARGEST_AREA:
             return f"tiles of {'x'.join(map(str, sizes))} inputs lose too much accuracy and speed"
+        if any(m % p for m, p in zip(tile_outputs(s, self.m), s.window, strict=True)):
+            return (
+                f"windows of {'x'.join(map(str, s.pool))} do not fill its tiles of {self.m} outputs an axis"
+            )
         return None
 
     def layouts(self, w: Workload, target: Target) -> Layouts:
@@ -174,11 +178,15 @@ class Winograd(Lowering):
         product = _multiply(v, u, tiling, kb, cb, lanes)
         y = _inverse_transform(product, tiling, s.n, kb, lanes)
 
+        windows = [m // p for m, p in zip(tiling.outputs, s.window, strict=True)]  # of a tile
+
         def result(n: Expr, k: Expr, *rest: Expr) -> Expr:
             *position, lane = rest
-            tile = [p // m for p, m in zip(position, tiling.outputs, strict=True)]
-            inner = [p % m for p, m in zip(position, tiling.outputs, strict=True)]
-            value = y(n, k, *tile, *inner, lane)
+            tile = [p // m for p, m in zip(position, windows, strict=True)]
+            first = [p % m * e for p, m, e in zip(position, windows, s.window, strict=True)]
+            value = largest(
+                s.window, lambda tap: y(n, k, *tile, *(f + t for f, t in zip(first, tap, strict=True)), lane)
+            )
             if bias is not None:
                 value = value + bias[k, lane]
             return finish(value, w, operands, (n, k, *position, lane))

@@ -1,5 +1,17 @@
 """Operators. Importing this package fills the registry of `convc.ir.opdef`."""
 
-from convc.ops import binary, conv, linear, norm, pool, reduce, resize, separable, shape, unary
+from convc.ops import binary, conv, conv_pool, linear, norm, pool, reduce, resize, separable, shape, unary
 
-__all__ = ["binary", "conv", "linear", "norm", "pool", "reduce", "resize", "separable", "shape", "unary"]
+__all__ = [
+    "binary",
+    "conv",
+    "conv_pool",
+    "linear",
+    "norm",
+    "pool",
+    "reduce",
+    "resize",
+    "separable",
+    "shape",
+    "unary",
+]

@@ -34,17 +34,23 @@ MOST_BLOCKS = 4
 """Streams of weights that a tile reads side by side: with 5 and 7, kernels ran at half to 2/3 of peak."""
 
 
+def sum_columns(s: ConvShape, target: Target) -> int:
+    """Columns over which `direct` makes sums: `padded_columns`, in whole windows of pooling."""
+    return padded_columns(s.output[-1], target, s.window[-1])
+
+
 def direct_tiles(s: ConvShape, target: Target) -> list[Tile]:
     """The tiles by which `direct` can cover an output: exact in rows and blocks, and in padded columns."""
-    columns = divisors(padded_columns(s.output[-1], target))
+    columns = divisors(sum_columns(s, target))
     rows = divisors(s.output[-2]) if len(s.output) > 1 else [1]
+    *_, least, unit = (1, *s.window)  # whole windows
     shared = 1 if by_channel(s) else Channels.of(s, target.lanes).sharing
     tiles = (
         Tile(r, c, b)
         for c in columns
         for r in rows
         for b in divisors(shared)
-        if b <= MOST_BLOCKS and (r == 1 or c >= s.output[-1])
+        if b <= MOST_BLOCKS and (r == least or c >= s.output[-1]) and r % least == c % unit == 0
     )  # fmt: skip
     return [t for t in tiles if t.fits(target)]
 
@@ -72,7 +78,7 @@ def direct_tile(s: ConvShape, target: Target) -> Tile:
     tiles = direct_tiles(s, target)
     if taps_share_inputs(s, target):
         tiles = [t for t in tiles if t.sums <= target.registers // 2] or tiles
-    pixels = math.prod(s.output[:-1]) * padded_columns(s.output[-1], target)
+    pixels = math.prod(s.output[:-1]) * sum_columns(s, target)
     return _fastest(tiles, s, pixels, target)
 
 
@@ -111,7 +117,7 @@ def blocks_last(s: ConvShape, tile: Tile, target: Target) -> bool:
 
 def pixel_tiles(s: ConvShape, tile: Tile, target: Target) -> int:
     """Register tiles of pixels in all images."""
-    return s.n * math.prod(s.output[:-1]) * padded_columns(s.output[-1], target) // tile.pixels
+    return s.n * math.prod(s.output[:-1]) * sum_columns(s, target) // tile.pixels
 
 
 def pixel_parts(s: ConvShape, tile: Tile, target: Target) -> int:
@@ -138,7 +144,7 @@ def even_parts(s: ConvShape, tile: Tile, target: Target) -> list[int]:
     TVM can divide a nest of two loops anywhere between tiles; one of three only where a part ends with an
     image, or with a row, or with a tile.
     """
-    *outer, cols = (s.n, *s.output[:-1], padded_columns(s.output[-1], target))
+    *outer, cols = (s.n, *s.output[:-1], sum_columns(s, target))
     outer[-1] //= tile.rows
     extents = [extent for extent in (*outer, cols // tile.cols) if extent > 1]
     if len(extents) <= 2:
@@ -189,7 +195,7 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: int, target: T
     work = 2 * s.n * blocks * target.lanes * pixels * terms
     tasks = s.n * blocks * pixels // (tile.blocks * tile.pixels)
     arithmetic = work * tile_cycles(tile, terms) * imbalance(tasks, target.threads) / target.peak
-    values = s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
+    values = s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.stored))
     weights = s.oc * (s.ic // s.groups) * math.prod(s.kernel)
     cold = 4 * weights / target.memory_bandwidth
     traffic = memory_seconds(4 * values, target) + cold
@@ -198,7 +204,7 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: int, target: T
 
 def direct_seconds(s: ConvShape, target: Target) -> float:
     """Predicted time of `direct`."""
-    pixels = math.prod(s.output[:-1]) * padded_columns(s.output[-1], target)
+    pixels = math.prod(s.output[:-1]) * sum_columns(s, target)
     return product_seconds(s, direct_tile(s, target), pixels, terms(s, target), target)
 
 

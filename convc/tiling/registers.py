@@ -65,16 +65,18 @@ def most_sums(target: Target) -> int:
     return min(28, target.registers - 3)
 
 
-def padded_columns(columns: int, target: Target) -> int:
+def padded_columns(columns: int, target: Target, unit: int = 1) -> int:
     """The number of columns over which sums are computed, at least `columns`.
 
-    It has a divisor that makes a good tile. Sums beyond `columns` are thrown away; the input is read beyond
-    its far end for them, so that no loop carries a condition.
+    It has a divisor that makes a good tile; both are multiples of `unit`, as `columns` must be. Sums beyond
+    `columns` are thrown away; the input is read beyond its far end for them, so that no loop carries a
+    condition.
     """
     longest = most_sums(target)
-    if columns <= longest or max(d for d in divisors(columns) if d <= longest) >= 6:
+    good = [d for d in divisors(columns) if d <= longest and d % unit == 0]
+    if columns <= longest or max(good, default=0) >= 6:
         return columns
-    candidates = [(-(-columns // t) * t, -t) for t in range(longest // 2, longest + 1)]
+    candidates = [(-(-columns // t) * t, -t) for t in range(longest // 2, longest + 1) if t % unit == 0]
     return min(candidates)[0]
 
 

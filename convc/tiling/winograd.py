@@ -196,7 +196,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
         total += _overlapped(multiply, (1.3 if threads > 1 else 1.0) * from_memory + reads)
         total += (rounds - 1) * _overlapped(multiply, again + reads)
         seen = rounds * (v + panels * 2 * m_panel) * spilled / target.l3_bandwidth
-    moved = 4 * target.lanes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.output))
+    moved = 4 * target.lanes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.stored))
     if moved > target.l3 / 4:
         # transforms that spill wait for memory more often
         total += moved / target.memory_bandwidth * (1.0 if frequencies < 1.5 * target.registers else 2.5)

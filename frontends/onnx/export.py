@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from convc.errors import UnsupportedError
-from convc.frontends.onnx import export_separable  # noqa: F401  (registers exporters)
+from convc.frontends.onnx import export_joined  # noqa: F401  (registers exporters)
 from convc.frontends.onnx.export_ops import EXPORTERS
 from convc.frontends.onnx.tensors import onnx_dtype
 from convc.frontends.onnx.writer import Operator, Writer

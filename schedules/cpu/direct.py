@@ -84,7 +84,9 @@ def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
             f"{config} needs more than the {target.registers} vector registers of {target.name}."
         )
     product, output = sch.get_sblock(PRODUCT), sch.get_sblock(OUTPUT)
-    (n, block, *pixels), (block_tile, oh_tile, ow_tile), lane = tiled(sch, output, tile)
+    *_, pooled_rows, pooled_cols = (1, *ConvShape.of(w).window)
+    stored = Tile(config.rows // pooled_rows, config.cols // pooled_cols, config.blocks)
+    (n, block, *pixels), (block_tile, oh_tile, ow_tile), lane = tiled(sch, output, stored)
     if config.parts > 1:
         sch.reorder(n, *pixels, block, oh_tile, ow_tile, block_tile, lane)
         part, tiles = sch.split(sch.fuse(n, *pixels), [config.parts, None])

@@ -156,7 +156,8 @@ def _group_loops(
     tiles: list[Loop] = []
     inner: list[Loop] = []
     group = (config.rows, config.cols)[-len(spatial) :]
-    for loop, count, pixels in zip(spatial, group, tile_outputs(s, m), strict=True):
+    stored = (outputs // p for outputs, p in zip(tile_outputs(s, m), s.window, strict=True))  # of a tile
+    for loop, count, pixels in zip(spatial, group, stored, strict=True):
         parts = sch.split(loop, [None, count, pixels])
         for loops, part in zip((outer, tiles, inner), parts, strict=True):
             loops.append(part)

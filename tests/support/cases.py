@@ -5,13 +5,14 @@ importer are tested. A new operator gets its rows here; a test fails while it ha
 from __future__ import annotations
 
 from case import Case
-from layer_cases import CONV, CONV_TRANSPOSE, LINEAR, NORM, POOL, RESIZE, SEPARABLE
+from layer_cases import CONV, CONV_POOL, CONV_TRANSPOSE, LINEAR, NORM, POOL, RESIZE, SEPARABLE
 from tensor_cases import BINARY, REDUCE, SHAPE, UNARY
 
 __all__ = ["CASES", "CONV", "CONV_TRANSPOSE", "Case", "cases"]
 
 CASES: list[Case] = [
-    *CONV, *CONV_TRANSPOSE, *SEPARABLE, *POOL, *NORM, *LINEAR, *UNARY, *BINARY, *REDUCE, *SHAPE, *RESIZE,
+    *CONV, *CONV_POOL, *CONV_TRANSPOSE, *SEPARABLE, *POOL, *NORM, *LINEAR,
+    *UNARY, *BINARY, *REDUCE, *SHAPE, *RESIZE,
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from case import Case, f32, of
 
 from convc.ir import Attrs
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
+from convc.ops.conv_pool import ConvMaxPoolAttrs
 from convc.ops.linear import GemmAttrs
 from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, InstanceNormAttrs, LayerNormAttrs, LrnAttrs
 from convc.ops.pool import AveragePoolAttrs, LpPoolAttrs, MaxPoolAttrs
@@ -33,6 +34,15 @@ def conv(id: str, x: Sequence[int], w: Sequence[int], *, bias: bool = False, **a
     inputs = (f32(*x), f32(*w), *([f32(w[0])] if bias else []))
     made = ConvAttrs(**window(len(x) - 2, **attrs))
     return Case(f"conv-{id}", "conv", made, inputs, tuple(range(1, len(inputs))))
+
+
+def pooled(
+    id: str, x: Sequence[int], w: Sequence[int], pool: Sequence[int], *, bias: bool = False, **attrs: Any
+) -> Case:
+    """A convolution with constant weights, of which windows keep the largest."""
+    inputs = (f32(*x), f32(*w), *([f32(w[0])] if bias else []))
+    made = ConvMaxPoolAttrs(**window(len(x) - 2, **attrs), pool=tuple(pool))
+    return Case(f"conv_max_pool-{id}", "conv_max_pool", made, inputs, tuple(range(1, len(inputs))))
 
 
 def deconv(id: str, x: Sequence[int], w: Sequence[int], *, bias: bool = False, **attrs: Any) -> Case:
@@ -76,6 +86,28 @@ CONV = [
     conv("1d-dilated-batch3", (3, 3, 20), (5, 3, 4), pads=((6, 0),), dilations=2, bias=True),
     conv("3d", (1, 3, 5, 6, 7), (17, 3, 3, 3, 3), pads=1),
     conv("3d-strided-grouped", (1, 4, 5, 5, 5), (4, 2, 1, 3, 2), strides=(1, 2, 2), groups=2, bias=True),
+]
+
+CONV_POOL = [
+    pooled("3x3", (1, 16, 16, 16), (32, 16, 3, 3), (2, 2), pads=1, bias=True),
+    pooled("odd-batch2", (2, 17, 13, 11), (19, 17, 3, 3), (2, 2), pads=1, bias=True),
+    pooled("by-3", (1, 16, 13, 18), (16, 16, 3, 3), (3, 3), pads=1),
+    pooled("by-3-odd-batch3", (3, 5, 17, 10), (9, 5, 3, 3), (3, 3), bias=True),
+    pooled("by-4-and-2", (1, 20, 9, 31), (40, 20, 3, 3), (4, 2), pads=1),
+    pooled("by-1-and-2", (1, 16, 7, 30), (32, 16, 3, 3), (1, 2), pads=1),
+    pooled("5x5-first-layer", (1, 1, 28, 28), (8, 1, 5, 5), (2, 2), pads=2, bias=True),
+    pooled("5x5-wide-prime", (1, 3, 9, 147), (16, 3, 5, 5), (2, 2), pads=((1, 2), (0, 2)), bias=True),
+    pooled("1x1", (1, 24, 6, 9), (17, 24, 1, 1), (2, 3)),
+    pooled("strided-dilated", (1, 16, 23, 22), (16, 16, 3, 3), (2, 2), pads=1, strides=2, dilations=2),
+    pooled("3x3-strided", (1, 16, 17, 22), (16, 16, 3, 3), (2, 2), pads=((0, 1), (1, 0)), strides=2),
+    pooled("grouped", (1, 32, 9, 8), (32, 4, 3, 3), (2, 2), pads=1, groups=8),
+    pooled("depthwise", (1, 24, 9, 12), (24, 1, 3, 3), (2, 2), pads=1, groups=24, bias=True),
+    pooled("1x7", (1, 16, 9, 13), (16, 16, 1, 7), (1, 2), pads=(0, 3)),
+    pooled("one-window", (1, 16, 3, 3), (16, 16, 2, 2), (2, 2), bias=True),
+    pooled("1d", (2, 16, 31), (5, 16, 3), (2,), pads=1, bias=True),
+    pooled("3d", (1, 3, 5, 6, 7), (17, 3, 3, 3, 3), (1, 2, 2), pads=1),
+    pooled("3d-all-axes", (1, 3, 5, 6, 7), (17, 3, 3, 3, 3), (2, 2, 2), pads=1),
+    pooled("larger-than-registers", (1, 8, 17, 19), (16, 8, 3, 3), (7, 9), pads=1),
 ]
 
 RELU6 = (("clip", (0.0, 6.0)),)
