@@ -125,6 +125,18 @@ def test_transforms_stay_in_registers_and_sums_too():
     assert "prefetch" in code
 
 
+def test_input_beyond_l2_is_fetched_ahead():
+    """Of each tile's six rows the four columns that it shares with no tile before it."""
+
+    def fetched(size: int) -> int:
+        text = str(job_of(4, conv("map", (1, 16, size, size), (16, 16, 3, 3), pads=1), TARGETS[0]).function())
+        return len(re.findall(r"prefetch.*address_of\(x\[", text))
+
+    assert TARGETS[0].l2 == 1 << 20
+    assert fetched(128) == 0
+    assert fetched(129) == 24
+
+
 def test_not_applicable():
     job = job_of(4, CASES[0][1], TARGETS[0])
     wrong = {

@@ -7,7 +7,7 @@ passes through the panel before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import tirx
@@ -40,14 +40,26 @@ def spread(
     on that line of theirs. Where there are more visits than lines, the last ones fetch nothing.
     """
     each = -(-lines // slots)
-    statements = [
-        tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(element), 0, level, 1))
-        for i in range(each)
-        for element in load(slot * each + i)
-    ]
-    fetch = tirx.SeqStmt(statements) if len(statements) > 1 else statements[0]
+    fetch = _fetches([element for i in range(each) for element in load(slot * each + i)], level)
     if each * slots > lines + each:
         fetch = tirx.IfThenElse(slot * each < lines, fetch, None)
+    _put(sch, loop, fetch)
+
+
+def before(sch: Any, loop: Loop, elements: Sequence[Any], level: int) -> None:
+    """Put prefetches of the lines with these elements (`BufferLoad`s) at the start of the body of `loop`."""
+    _put(sch, loop, _fetches(elements, level))
+
+
+def _fetches(elements: Sequence[Any], level: int) -> Any:
+    statements = [
+        tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(element), 0, level, 1))
+        for element in elements
+    ]
+    return tirx.SeqStmt(statements) if len(statements) > 1 else statements[0]
+
+
+def _put(sch: Any, loop: Loop, fetch: Any) -> None:
     node = sch.get(loop)
     body = tirx.SeqStmt([fetch, node.body])
     sch.state.replace(sch.get_sref(loop), tirx.For(node.loop_var, node.min, node.extent, node.kind, body))

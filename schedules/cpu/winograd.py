@@ -28,6 +28,7 @@ A group may run over the edge of the map: tiles there repeat the last one, and o
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -36,7 +37,7 @@ from typing import Any
 from tvm import tirx
 
 from convc.schedules.base import Config, NotApplicable
-from convc.schedules.cpu.prefetch import LINE, SEVERAL, TO_L1, TO_L2, spread
+from convc.schedules.cpu.prefetch import LINE, SEVERAL, TO_L1, TO_L2, before, spread
 from convc.target import Target
 from convc.tiling.registers import flatten, unflatten
 from convc.tiling.winograd import (
@@ -48,6 +49,7 @@ from convc.tiling.winograd import (
     seconds,
     tile_counts,
     tile_outputs,
+    tile_sizes,
 )
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
 
@@ -104,15 +106,16 @@ class WinogradSchedule:
             sch.storage_align(name, 0, rank - 1, *ODD_LINES)
 
         pieces, tile_loops, reduction = _product_loops(sch, rank, config)
-        transform = _transform_loops(sch, rank, forward)
-        if config.phased:
-            sch.parallel(sch.fuse(*transform))
-            sch.parallel(panel)
-        else:
-            sch.parallel(sch.fuse(*outer))
+        *transform, tile = _transform_loops(sch, rank, forward)
+        counts = [int(sch.get(loop).extent) for loop in outer]
+        group, row = sch.fuse(*outer), sch.fuse(*transform)
+        for loop in (row, panel) if config.phased else (group,):
+            sch.parallel(loop)
         # last, because two blocks then write the sums and nothing can be moved any more
         sch.decompose_reduction(MULTIPLY, reduction)
         _prefetch_weights(sch, panel, pieces, tile_loops, reduction, config.k_tile)
+        if 4 * s.n * s.ic * math.prod(s.input) > target.l2:
+            _prefetch_input(sch, s, self.m, config, group, counts, row, tile)
 
 
 def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None:
@@ -223,8 +226,46 @@ def _prefetch_weights(
     )
 
 
+AHEAD = 4
+"""Tiles by which input is fetched before it is transformed.
+
+The rows of a tile are streams that hardware follows late and not across pages. 64 channels at 224x224, then
+pooled, on two Zen 5 threads: 2.97 ms without, 2.86 with 1, 2.74 with 2, 2.72 with 4. Input that a core's L2
+holds is near enough: 128 channels at 28x28 took 1 % longer.
+"""
+
+
+def _prefetch_input(
+    sch: Any,
+    s: ConvShape,
+    m: int,
+    config: WinogradConfig,
+    group: Loop,
+    counts: list[int],
+    row: Loop,
+    tile: Loop,
+) -> None:
+    """While a tile is transformed, fetch the columns that the one `AHEAD` of it does not share with others.
+
+    `group` runs over groups, `counts` of them on each axis, `row` over rows of a group's tiles in all blocks
+    of channels, `tile` over a row. Behind the end of a row it fetches what nobody may need.
+    """
+    x = sch.mod["main"].params[0]
+    extents = (config.images, *(config.rows, config.cols)[-len(s.kernel) :])
+    outer = unflatten(sch.get(group).loop_var, counts)
+    block, *inner = unflatten(sch.get(row).loop_var, [int(x.shape[1]), *extents[:-1]])
+    inner.append(sch.get(tile).loop_var + AHEAD)
+    image, *tiles = (o * extent + i for o, extent, i in zip(outer, extents, inner, strict=True))
+    steps = [outputs * stride for outputs, stride in zip(tile_outputs(s, m), s.strides, strict=True)]
+    *rows, columns = tile_sizes(s, m)
+    new = range(max(0, columns - steps[-1]), columns, max(1, LINE // int(x.shape[-1])))
+    lines = itertools.product(*map(range, rows), new)
+    places = ([t * step + i for t, step, i in zip(tiles, steps, line, strict=True)] for line in lines)
+    before(sch, tile, [tirx.BufferLoad(x, [image, block, *place, 0]) for place in places], TO_L1)
+
+
 def _transform_loops(sch: Any, rank: int, stages: list[str]) -> list[Loop]:
-    """A tile at a time through all stages of the input transform; returns the loops around a row of tiles."""
+    """A tile at a time through all stages of the input transform; returns the loops around a tile."""
     *loops, lane = sch.get_loops(stages[-1])
     frequencies, position = loops[-2 * rank - 2 : -rank - 2], loops[-rank - 2 :]
     sch.reorder(*position, *frequencies, lane)
@@ -234,7 +275,7 @@ def _transform_loops(sch: Any, rank: int, stages: list[str]) -> list[Loop]:
     for name in stages[:-1]:
         sch.compute_at(name, position[-1], preserve_unit_loops=True)
         _straight_line(sch, name, rank)
-    return list(position[:-1])
+    return list(position)
 
 
 def _straight_line(sch: Any, name: str, rank: int) -> None:
