@@ -86,7 +86,9 @@ def expanded(shape: Shape, channels: int, stride: int) -> Layer:
 
 LAYERS = {
     # stems of 3 channels, and strided bodies
-    "resnet50/conv1": conv("direct", (1, 3, 224, 224), 64, 7, stride=2),
+    "resnet50/conv1": conv("winograd_rows", (1, 3, 224, 224), 64, 7, stride=2),
+    "alexnet/features.0": conv("winograd_rows", (1, 3, 224, 224), 64, 11, stride=4, padding=2),
+    "vgg16/conv1_1": conv("direct", (1, 3, 224, 224), 64, 3),
     "mobilenet_v2/features.0": conv("direct", (1, 3, 224, 224), 32, 3, stride=2),
     "resnet50/layer2.0.conv2": conv("winograd4", (1, 128, 56, 56), 128, 3, stride=2),
     "resnet50/layer3.0.conv2": conv("winograd2", (1, 256, 28, 28), 256, 3, stride=2),

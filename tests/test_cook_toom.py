@@ -41,6 +41,23 @@ def test_strided_products():
     assert cook_toom(3, 2, 2).g == ((1, 0),) * 3 + ((0, 1),) * 3
 
 
+@pytest.mark.parametrize(("m", "r", "stride"), [(4, 3, 1), (4, 7, 2), (4, 11, 4), (3, 1, 1)])
+def test_results_with_named_temporaries(m, r, stride):
+    """All rows at once, each shared temporary made once, equal the rows one by one and the matrix."""
+    for matrix in (cook_toom(m, r, stride).at, cook_toom(m, r, stride).bt):
+        program, kept = straight_line(matrix), []
+        x = list(map(Fraction, range(3, 3 + program.inputs)))
+
+        def keep(value, kept=kept):
+            kept.append(value)
+            return value
+
+        results = program.results(x, Fraction, keep)
+        assert results == [program.row(i, x.__getitem__, Fraction) for i in range(len(matrix))]
+        assert results == [sum(a * b for a, b in zip(row, x, strict=True)) for row in matrix]
+        assert len(kept) == len(program.temporaries)
+
+
 def test_stride_beyond_the_taps():
     with pytest.raises(ValueError, match=r"F\(2, 2\) with stride 3 would transform inputs that no tap reads"):
         cook_toom(2, 2, 3)

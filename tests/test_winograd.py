@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from case import Case
-from kernels import TARGETS, Job, build, draw, expected, run, target, workload
+from kernels import TARGETS, Job, assert_within_estimate, build, draw, expected, run, target, workload
 from layer_cases import conv, pooled
 
 from convc.codegen.machine import resolve
@@ -18,12 +18,10 @@ from convc.lowering.winograd import Winograd, Winograd2, Winograd4, Winograd6
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import SCHEDULES
 from convc.tiling.winograd import Group, best_group, fits_registers, groups, tile_counts
-from convc.types import Array
 from convc.workload import ConvShape
 
 RELU = Step("relu")
 LOWERINGS: dict[int, Winograd] = {2: Winograd2(), 4: Winograd4(), 6: Winograd6()}
-EPS = float(np.finfo(np.float32).eps)
 
 CASES = [
     (4, conv("3x3", (1, 16, 14, 14), (32, 16, 3, 3), pads=1, bias=True)),
@@ -65,25 +63,6 @@ def job_of(m: int, case: Case, machine) -> Job:
     return Job.of(case, LOWERINGS[m], SCHEDULES[f"winograd{m}"], machine, steps)
 
 
-def tolerance(job: Job, arrays: list[Array]) -> float:
-    """The estimated error, as an absolute one.
-
-    Inputs are normal, so outputs are normal with the deviation |weights of the channel|; the largest of the
-    sample that the estimate is relative to is at most 5 of them. Bias and operand add a rounding each.
-    """
-    weights = arrays[1]
-    estimate = job.lowering.error_bound(job.workload, [None, weights])
-    deviation = np.sqrt((weights.astype(np.float64) ** 2).sum(tuple(range(1, weights.ndim)))).max()
-    return 5 * deviation * (estimate + 4 * EPS)
-
-
-def assert_right(job: Job, arrays: list[Array], result: Array) -> None:
-    """Compare with float64."""
-    reference, _ = expected(job.workload, arrays)
-    error, allowed = float(abs(result - reference).max()), tolerance(job, arrays)
-    assert error <= allowed, f"{job.workload}: error {error:.1e}, allowed {allowed:.1e}"
-
-
 @pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
 def test_equals_float64(machine):
     jobs = [job_of(m, case, machine) for m, case in CASES]
@@ -91,7 +70,7 @@ def test_equals_float64(machine):
         assert job.lowering.applies(job.workload, machine) is None
     inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
     for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
-        assert_right(job, arrays, result)
+        assert_within_estimate(job, arrays, result)
 
 
 def test_every_kind_of_group():
@@ -111,7 +90,7 @@ def test_every_kind_of_group():
     jobs = [first.with_config(c) for c in list(chosen.values())[:: max(1, len(chosen) // 16)]]
     arrays = draw(first.workload.inputs)
     for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
-        assert_right(job, arrays, result)
+        assert_within_estimate(job, arrays, result)
 
 
 def test_transforms_stay_in_registers_and_sums_too():

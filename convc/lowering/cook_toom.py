@@ -160,13 +160,20 @@ class LinearProgram:
             if variable < self.inputs:
                 return x(variable)
             a, ratio, b = self.temporaries[variable - self.inputs]
-            return add(value(a), ratio, value(b))
+            return _add(value(a), ratio, value(b), constant)
 
-        def add(total: Expr, factor: Fraction, term: Expr) -> Expr:
-            if abs(factor) != 1:
-                return total + constant(float(factor)) * term
-            return total + term if factor == 1 else total - term
+        return self._sum(index, value, constant)
 
+    def results(
+        self, x: Sequence[Expr], constant: Callable[[float], Expr], keep: Callable[[Expr], Expr]
+    ) -> list[Expr]:
+        """All results as expressions of the vector's elements `x`; `keep` names a shared temporary."""
+        variables = list(x)
+        for a, ratio, b in self.temporaries:
+            variables.append(keep(_add(variables[a], ratio, variables[b], constant)))
+        return [self._sum(i, variables.__getitem__, constant) for i in range(len(self.rows))]
+
+    def _sum(self, index: int, value: Callable[[int], Expr], constant: Callable[[float], Expr]) -> Expr:
         # starts with a term that needs no multiplication, where there is one
         terms = sorted(self.rows[index], key=lambda t: (t[0] != 1, abs(t[0]) != 1))
         if not terms:
@@ -174,8 +181,14 @@ class LinearProgram:
         (factor, first), *rest = terms
         total = value(first) if factor == 1 else constant(float(factor)) * value(first)
         for factor, variable in rest:
-            total = add(total, factor, value(variable))
+            total = _add(total, factor, value(variable), constant)
         return total
+
+
+def _add(total: Expr, factor: Fraction, term: Expr, constant: Callable[[float], Expr]) -> Expr:
+    if abs(factor) != 1:
+        return total + constant(float(factor)) * term
+    return total + term if factor == 1 else total - term
 
 
 @lru_cache(maxsize=256)

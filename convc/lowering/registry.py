@@ -12,6 +12,7 @@ from convc.lowering.linear import Gemm
 from convc.lowering.separable import Separable
 from convc.lowering.transpose import DirectTranspose
 from convc.lowering.winograd import Winograd2, Winograd4, Winograd6
+from convc.lowering.winograd_rows import WinogradRows
 
 LOWERINGS: tuple[Lowering, ...] = (
     Direct(),
@@ -21,6 +22,7 @@ LOWERINGS: tuple[Lowering, ...] = (
     Winograd2(),
     Winograd4(),
     Winograd6(),
+    WinogradRows(),
     Fft(),
     Separable(),
     Gemm(),

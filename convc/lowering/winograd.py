@@ -26,8 +26,9 @@ import numpy as np
 from tvm import te, tirx
 
 from convc.lowering.base import Layouts, Lowering, blocked_like
-from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line, to_float
+from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
+from convc.lowering.filtering import sampled_error, transformed
 from convc.target import Target
 from convc.tiling.winograd import OVERRUN, best_group, tile_counts, tile_outputs, tile_sizes
 from convc.types import Array
@@ -40,12 +41,6 @@ Read = Callable[..., Expr]
 KERNELS = range(2, 8)
 LARGEST_TILE = 10  # inputs along an axis; those of F(6, 5) and F(4, 7)
 LARGEST_AREA = 81  # inputs of a tile; the transforms of larger ones are thousands of instructions
-
-SAMPLED_CHANNELS = 16
-SAMPLED_TILES = 8
-PESSIMISM = 4.0
-"""Ratio of a bound to the error of its sample: the largest error among the 1e5 and more outputs of a layer is
-up to 3 times that among the sampled ones (measured on the layers of ResNet, VGG and Inception)."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +149,7 @@ class Winograd(Lowering):
         if index != 1:
             return super().pack(w, target, index, array)
         k, c = array.shape[:2]
-        u = _transformed(array, Tiling.of(ConvShape.of(w), self.m).algorithms)
+        u = transformed(array, Tiling.of(ConvShape.of(w), self.m).algorithms)
         sizes = u.shape[:-2]
         packed = np.zeros((*sizes, -(-k // lanes), lanes, -(-c // lanes) * lanes), "float32")
         packed.reshape(*sizes, -1, packed.shape[-1])[..., :k, :c] = u
@@ -199,50 +194,10 @@ class Winograd(Lowering):
         return best_group(ConvShape.of(w), self.m, target)[0]
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
-        """Largest difference between this algorithm in float32 and in float64, on random tiles.
-
-        The input is normal; the weights are the layer's own, of up to SAMPLED_CHANNELS output channels spread
-        over all, with every input channel. The difference is taken relative to the largest output of the
-        sample. A layer has many more outputs than the sample, so its largest error is larger: PESSIMISM
-        covers that (see there).
-        """
+        """Largest difference between float32 and float64 on random tiles, with the layer's own weights."""
         kernel = weights[1]
         assert kernel is not None
-        s = ConvShape.of(w)
-        algorithms = Tiling.of(s, self.m).algorithms
-        u = _transformed(kernel[:: -(-s.oc // SAMPLED_CHANNELS)], algorithms)
-        sizes = [a.size for a in algorithms]
-        tiles = np.random.default_rng(0).standard_normal((*sizes, s.ic, SAMPLED_TILES), "float32")
-        exact = _filtered(tiles.astype("float64"), u, algorithms)
-        rounded = _filtered(tiles, u.astype("float32"), algorithms)
-        largest = float(abs(exact).max())
-        return PESSIMISM * float(abs(rounded - exact).max()) / largest if largest > 0 else 0.0
-
-
-def _along(matrix: Matrix, array: Array, axis: int) -> Array:
-    """`matrix` times every vector of `array` along `axis`, in the dtype of `array`."""
-    before, after = array.shape[:axis], array.shape[axis + 1 :]
-    flat = array.reshape(math.prod(before), array.shape[axis], -1)
-    return (to_float(matrix, str(array.dtype)) @ flat).reshape(*before, len(matrix), *after)
-
-
-def _transformed(weights: Array, algorithms: Sequence[CookToom]) -> Array:
-    """U (*sizes, K, C) in float64 of weights (K, C, *kernel)."""
-    u = np.moveaxis(weights.astype("float64"), (0, 1), (-2, -1))
-    for axis, a in enumerate(algorithms):
-        u = _along(a.g, u, axis)
-    return u
-
-
-def _filtered(tiles: Array, u: Array, algorithms: Sequence[CookToom]) -> Array:
-    """Outputs (*m, K, tiles) of `tiles` (*sizes, C, tiles) and `u` (*sizes, K, C), in their dtype."""
-    v = tiles
-    for axis, a in enumerate(algorithms):
-        v = _along(a.bt, v, axis)
-    y: Array = u @ v
-    for axis, a in enumerate(algorithms):
-        y = _along(a.at, y, axis)
-    return y
+        return sampled_error(kernel, Tiling.of(ConvShape.of(w), self.m).algorithms)
 
 
 class Winograd2(Winograd):

@@ -76,7 +76,7 @@ def fits_registers(t_tile: int, k_tile: int, target: Target) -> bool:
     return t_tile * k_tile + k_tile + broadcast + product <= target.registers
 
 
-def _even_parts(count: int, longest: int) -> list[int]:
+def even_parts(count: int, longest: int) -> list[int]:
     """Lengths up to `longest` that cut `count` into equal parts with the least excess, longest first."""
     parts: dict[int, None] = {}
     for n in range(-(-count // longest), count + 1):
@@ -92,8 +92,8 @@ def groups(s: ConvShape, m: int, target: Target) -> Iterator[Group]:
     for k_tile in (1, 2, 3, 4):
         if blocks % k_tile:
             continue
-        for t_cols in _even_parts(cols, longest)[:8]:
-            for t_rows in _even_parts(rows, longest):
+        for t_cols in even_parts(cols, longest)[:8]:
+            for t_rows in even_parts(rows, longest):
                 for t_images in divisors(s.n):
                     if (t_images > 1 and (t_rows < rows or t_cols < cols)) or (t_rows > 1 and t_cols < cols):
                         continue
@@ -109,8 +109,8 @@ def _groups_of(
     blocks = -(-s.oc // lanes)
     panels = [k for k in divisors(blocks) if k % k_tile == 0]
     most = [-(-total // t) for total, t in zip((s.n, *tiles), register, strict=True)]
-    for c in _even_parts(most[2], most[2]):
-        for r in _even_parts(most[1], most[1]) if c == most[2] else [1]:
+    for c in even_parts(most[2], most[2]):
+        for r in even_parts(most[1], most[1]) if c == most[2] else [1]:
             for i in divisors(most[0]) if (c, r) == (most[2], most[1]) else [1]:
                 for panel in panels:
                     for phased in (False, True):

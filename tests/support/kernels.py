@@ -156,6 +156,21 @@ def assert_right(job: Job, arrays: Sequence[Array], result: Array) -> None:
     assert error.max() <= predicted * np.abs(reference).max()
 
 
+def assert_within_estimate(job: Job, arrays: Sequence[Array], result: Array) -> None:
+    """Compare an algorithm that transforms its operands with float64, within its own estimate of the error.
+
+    Inputs are normal, so outputs are normal with the deviation |weights of the channel|; the largest of the
+    sample that the estimate is relative to is at most 5 of them. Bias and operand add a rounding each.
+    """
+    reference, _ = expected(job.workload, arrays)
+    weights = arrays[1]
+    estimate = job.lowering.error_bound(job.workload, [None, weights])
+    deviation = np.sqrt((weights.astype(np.float64) ** 2).sum(tuple(range(1, weights.ndim)))).max()
+    error = float(abs(result - reference).max())
+    allowed = 5 * deviation * (estimate + 4 * np.finfo(np.float32).eps)
+    assert error <= allowed, f"{job.workload}: error {error:.1e}, allowed {allowed:.1e}"
+
+
 Check = Callable[[Job, Sequence[Array], Array], None]
 
 
