@@ -11,11 +11,12 @@ from cases import cases
 from kernels import TARGETS, Job, build, check_all, check_space, target, workload
 from layer_cases import CONV_POOL, conv, pooled
 
+from convc.codegen.machine import resolve
 from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import direct
-from convc.tiling.product import direct_tile, even_parts
+from convc.tiling.product import direct_tile, even_parts, sum_columns
 from convc.tiling.registers import Channels, Tile, divisors, padded_columns
 from convc.types import TensorType
 from convc.workload import ConvShape
@@ -24,6 +25,8 @@ RELU = Step("relu")
 
 MORE = [
     conv("residual-24", (2, 24, 7, 9), (40, 24, 3, 3), pads=1, bias=True),
+    conv("nineteen", (2, 40, 3, 19), (64, 40, 1, 1), bias=True),
+    conv("nineteen-depthwise", (1, 24, 5, 19), (24, 1, 3, 3), pads=1, groups=24),
     conv("wide-prime", (1, 8, 3, 149), (16, 8, 3, 3), pads=((1, 1), (0, 0)), strides=(1, 2)),
     conv("wide-prime-unit", (1, 3, 2, 59), (20, 3, 1, 3), pads=((0, 0), (1, 1)), bias=True),
     conv("dilated-2-strided-3", (1, 16, 20, 19), (33, 16, 3, 2), pads=(2, 1), strides=3, dilations=2),
@@ -128,6 +131,20 @@ def test_pixels_beyond_l3_are_read_in_runs():
     assert Job.of(case, Direct(), direct, machine).config.parts == 12
     case = conv("within L3", (2, 256, 28, 28), (512, 256, 1, 1))
     assert Job.of(case, Direct(), direct, machine).config.parts == 2
+
+
+@pytest.mark.parametrize(("columns", "w", "groups", "expected"), [
+    (19, (64, 64, 1, 1), 1, 20),  # two tiles of 10 x 2 rather than one of 19 x 1
+    (15, (64, 64, 1, 1), 1, 15),  # three of 5 x 4
+    (19, (16, 64, 1, 1), 1, 19),  # one block of channels: nothing else fits
+    (19, (64, 1, 3, 3), 64, 20),  # taps that share inputs: at most 16 sums
+])  # fmt: skip
+def test_columns_without_divisors_are_enlarged(columns, w, groups, expected):
+    machine = resolve("znver5", 2)
+    pads = w[-1] // 2
+    case = conv("columns", (1, 64, 19, columns), w, pads=pads, groups=groups)
+    shape = ConvShape.of(Job.of(case, Direct(), direct, machine).workload)
+    assert sum_columns(shape, machine) == expected
 
 
 def test_sums_stay_in_registers():

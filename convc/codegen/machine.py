@@ -35,7 +35,7 @@ _KNOWN = {
         "launch_seconds": 5e-7,
     },
     "znver5": {
-        "flops": 235e9, "broadcast_flops": 235e9, "l1_loads": 7.3e9,
+        "flops": 240e9, "broadcast_flops": 231e9, "l1_loads": 7.0e9,
         "l2_bandwidth": 175e9, "l2_copy_bandwidth": 175e9, "l3_bandwidth": 100e9, "l3_copy_bandwidth": 90e9,
         "memory_bandwidth": 75e9, "memory_copy_bandwidth": 75e9, "core_memory_bandwidth": 40e9,
         "launch_seconds": 3e-7,

@@ -51,6 +51,6 @@ def gemm_seconds(g: GemmShape, target: Target) -> float:
     columns = -(-g.n // width)
     tile = gemm_tile(g, target)
     even = imbalance(columns * g.m // tile.cols, target.threads)
-    arithmetic = 2 * g.m * g.k * columns * width * tile_cycles(tile, g.k) * even / target.peak
+    arithmetic = 2 * g.m * g.k * columns * width * tile_cycles(tile, g.k, target) * even / target.peak
     traffic = 4 * g.k * columns * width / target.memory_bandwidth
     return overlapped_seconds(arithmetic, traffic, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from convc.ops.separable import SeparableAttrs
@@ -191,7 +191,7 @@ def seconds(s: SeparableShape, t: Tiling, target: Target) -> float:
 
     Arithmetic of both convolutions at the efficiency of their tiles, rows at the border of two tasks computed
     twice; what is between them crosses the border of a cache that cannot hold it; weights of the second
-    convolution pass once for each task.
+    convolution pass once for each task, and so does the input where the 1x1 convolution is first.
     """
     d, p = s.depthwise, s.pointwise
     runs = -(-d.output[0] // t.rows)
@@ -202,8 +202,9 @@ def seconds(s: SeparableShape, t: Tiling, target: Target) -> float:
         tasks, products, taps = d.n * runs, last, wide
     else:
         tasks, products, taps = d.n * runs * (wide // t.blocks), t.blocks, t.blocks
-    cycles = taps * _cycles(d.output, t.rows, t.rows if t.stream else 1, t.taps, 1, math.prod(d.kernel))
-    cycles += products * _cycles(p.output, inside, inside if t.stream else 1, t.pixels, t.blocks, p.ic)
+    steps = (t.rows, inside) if t.stream else (1, 1)
+    cycles = taps * _cycles(d.output, t.rows, steps[0], Tile(1, t.taps, 1), math.prod(d.kernel), target)
+    cycles += products * _cycles(p.output, inside, steps[1], Tile(1, t.pixels, t.blocks), p.ic, target)
     arithmetic = 2 * target.lanes * cycles * tasks * imbalance(tasks, target.threads) / target.peak
 
     row = 4 * target.lanes * s.cols * taps
@@ -216,15 +217,21 @@ def seconds(s: SeparableShape, t: Tiling, target: Target) -> float:
     traffic += (weights + 4 * d.oc * math.prod(d.kernel)) / target.memory_bandwidth
     traffic += _beyond(alive, 2.0 * row * between * tasks, target)
     traffic += _beyond(alive + weights, weights * again, target)
+    seen = 4 * p.ic * math.prod(p.input)
+    if not s.depthwise_first and seen > target.l2 / 2:  # single elements of it, which nothing fetches ahead
+        traffic += 2.0 * seen * max(0, tasks - target.threads * p.n) / (target.threads * target.l3_bandwidth)
     return overlapped_seconds(arithmetic, traffic, target)
 
 
-def _cycles(output: tuple[int, ...], rows: int, steps: int, longest: int, blocks: int, terms: int) -> float:
+def _cycles(
+    output: tuple[int, ...], rows: int, steps: int, largest: Tile, terms: int, target: Target
+) -> float:
     """Multiply-adds of a vector, or their equivalent in time, for some rows in so many steps."""
-    each = rows // steps
-    patches = cover(each, output[1], longest)
-    one = sum(p.computed * tile_cycles(Tile(1, len(p.pixels), blocks), terms) for p in patches)
-    return steps * terms * one
+    total = 0.0
+    for patch in cover(rows // steps, output[1], largest.cols):
+        tile = replace(largest, cols=len(patch.pixels))
+        total += patch.computed * tile_cycles(tile, terms, target)
+    return steps * terms * total
 
 
 def _beyond(alive: float, moved: float, target: Target) -> float:

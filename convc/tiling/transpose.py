@@ -120,7 +120,7 @@ def best_tile(s: Transposed, target: Target) -> Tile:
     ]
 
     def cycles(tile: Tile) -> float:
-        return -(-last.output // tile.cols) * tile.cols * tile_cycles(tile, s.terms)
+        return -(-last.output // tile.cols) * tile.cols * tile_cycles(tile, s.terms, target)
 
     return min(found or [Tile(1, last.stride, 1)], key=lambda tile: (cycles(tile), tile.blocks))
 
@@ -141,7 +141,8 @@ def seconds(s: Transposed, target: Target) -> float:
     tile, blocks = best_tile(s, target), -(-s.oc // target.lanes)
     rows = s.n * math.prod(axis.output for axis in s.axes[:-1])
     work = 2 * rows * s.columns(target) * blocks * target.lanes * s.terms
-    arithmetic = work * tile_cycles(tile, s.terms) * imbalance(rows * blocks // tile.blocks, target.threads)
+    even = imbalance(rows * blocks // tile.blocks, target.threads)
+    arithmetic = work * tile_cycles(tile, s.terms, target) * even
     values = s.n * (s.ic * math.prod(a.size for a in s.axes) + s.oc * math.prod(a.output for a in s.axes))
     weights = s.group_in * s.oc * math.prod(a.stored_taps for a in s.axes)
     return (

@@ -169,7 +169,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
     # one group, on one thread
     register = Tile(g.t_images * g.t_rows, g.t_cols, g.k_tile)
     multiply = frequencies * kb * cb * target.lanes * g.tiles / rate
-    multiply *= tile_cycles(register, cb * target.lanes)
+    multiply *= tile_cycles(register, cb * target.lanes, target)
     forward = TRANSFORM * g.tiles * cb * _transform(s, m, target, inverse=False) / rate
     inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
     weights = frequencies * cb * target.lanes * kb * vector
