@@ -16,7 +16,7 @@ from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import direct
-from convc.tiling.product import direct_tile, even_parts, sum_columns
+from convc.tiling.product import direct_tile, even_parts, sum_columns, taps_seen
 from convc.tiling.registers import Channels, Tile, divisors, padded_columns
 from convc.types import TensorType
 from convc.workload import ConvShape
@@ -25,6 +25,9 @@ RELU = Step("relu")
 
 MORE = [
     conv("residual-24", (2, 24, 7, 9), (40, 24, 3, 3), pads=1, bias=True),
+    conv("taps-in-padding", (1, 32, 9, 11), (40, 32, 3, 3), pads=(7, 9), dilations=(7, 9), bias=True),
+    conv("taps-in-padding-strided", (2, 16, 8, 9), (16, 16, 5, 3), pads=(4, 1), strides=2, dilations=(2, 1)),
+    conv("taps-in-padding-1d", (1, 16, 12), (32, 16, 3), pads=11, dilations=11),
     conv("nineteen", (2, 40, 3, 19), (64, 40, 1, 1), bias=True),
     conv("nineteen-depthwise", (1, 24, 5, 19), (24, 1, 3, 3), pads=1, groups=24),
     conv("wide-prime", (1, 8, 3, 149), (16, 8, 3, 3), pads=((1, 1), (0, 0)), strides=(1, 2)),
@@ -145,6 +148,19 @@ def test_columns_without_divisors_are_enlarged(columns, w, groups, expected):
     case = conv("columns", (1, 64, 19, columns), w, pads=pads, groups=groups)
     shape = ConvShape.of(Job.of(case, Direct(), direct, machine).workload)
     assert sum_columns(shape, machine) == expected
+
+
+def test_taps_that_see_only_padding_are_left_out():
+    """Of nine taps with dilation 18 on 33 x 33, rows see 63 of 99, tiles of 11 columns 7 of 9."""
+    machine = target(16, 32)
+
+    def seen(dilation: int, tile: Tile) -> float:
+        case = conv("dilated", (1, 64, 33, 33), (64, 64, 3, 3), pads=dilation, dilations=dilation)
+        return taps_seen(ConvShape.of(Job.of(case, Direct(), direct, machine).workload), tile, machine)
+
+    assert seen(18, Tile(1, 11, 2)) == pytest.approx(63 / 99 * 7 / 9)
+    assert seen(18, Tile(33, 33, 1)) == 1.0
+    assert seen(1, Tile(1, 11, 2)) == 1.0  # 97 of 99 rows: not worth asking
 
 
 def test_sums_stay_in_registers():

@@ -53,6 +53,11 @@ CASES = [
     (4, pooled("1x2-of-1x5", (1, 16, 5, 15), (16, 16, 1, 5), (1, 2), pads=(0, 2))),
     (4, pooled("2x1-strided", (1, 16, 14, 15), (16, 16, 3, 3), (2, 1), pads=1, strides=2)),
     (2, pooled("residual-1d", (2, 16, 31), (48, 16, 3), (2,), pads=1)),
+    (4, conv("dilated", (1, 16, 17, 15), (32, 16, 3, 3), pads=2, dilations=2, bias=True)),
+    (2, conv("residual-dilated-6-batch2", (2, 17, 13, 19), (19, 17, 3, 3), pads=6, dilations=6, bias=True)),
+    (6, conv("dilated-on-one-axis", (1, 5, 9, 25), (16, 5, 3, 3), pads=(1, 4), dilations=(1, 4))),
+    (4, conv("1x3-dilated-both", (1, 5, 9, 21), (16, 5, 1, 3), pads=(0, 3), dilations=3)),
+    (2, conv("1d-dilated-no-pads", (2, 16, 31), (16, 16, 5), dilations=5)),
     (2, conv("1d-strided-inputs-left-over", (2, 16, 30), (16, 16, 4), strides=3)),
 ]
 
@@ -131,10 +136,14 @@ def test_not_applicable():
     for message, change in wrong.items():
         with pytest.raises(NotApplicable, match=message):
             job.with_config(replace(base, **change)).function()
+    dilated = job_of(4, conv("dilated", (1, 16, 14, 14), (32, 16, 3, 3), pads=2, dilations=2), TARGETS[0])
+    with pytest.raises(NotApplicable, match=r"A group of 1 x 4 .* interleaved maps, \(2, 2\)"):
+        dilated.with_config(replace(dilated.config, rows=1, t_rows=1, cols=4, t_cols=4)).function()
 
 
 REFUSED = {
-    "unit dilations, not (2, 1)": conv("dilated", (1, 16, 9, 9), (16, 16, 3, 3), dilations=(2, 1)),
+    "unit strides and no pooling": conv("both", (1, 16, 9, 9), (16, 16, 3, 3), strides=2, dilations=(2, 1)),
+    "interleaved tiles": conv("dilated", (1, 16, 33, 33), (16, 16, 3, 3), pads=12, dilations=12),
     "an input meets one tap": conv("2x2-strided", (1, 16, 9, 9), (16, 16, 2, 2), strides=2),
     "tiles of 11x11 inputs": conv("5x5-strided", (1, 16, 19, 19), (16, 16, 5, 5), strides=2),
     "no axis with 2 to 7 taps": conv("1x1", (1, 16, 9, 9), (16, 16, 1, 1)),

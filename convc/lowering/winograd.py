@@ -12,7 +12,8 @@ others. With A = m + r - 1 and the matrices of `cook_toom` applied along each ax
 so m*m outputs take A*A multiplications for each pair of channels instead of m*m*r*r. U = G g G^T is computed
 in float64 when the weights are packed. With stride s tiles are m*s inputs apart, A = (m - 1)*s + r, and the
 matrices are those of the stride's phases (`cook_toom`): 3x3 with stride 2 takes 25 products for 2x2 outputs
-and 81 for 4x4, instead of 36 and 144.
+and 81 for 4x4, instead of 36 and 144. With dilation d the map is d interleaved maps on each axis, each with a
+dense kernel: tile q has phase q mod d, and its inputs and outputs are d apart.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom,
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.lowering.filtering import sampled_error, transformed
 from convc.target import Target
-from convc.tiling.winograd import OVERRUN, best_group, tile_counts, tile_outputs, tile_sizes
+from convc.tiling.winograd import OVERRUN, best_group, phases, tile_counts, tile_outputs, tile_sizes
 from convc.types import Array
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Halo, Workload
 
@@ -40,6 +41,7 @@ Read = Callable[..., Expr]
 
 KERNELS = range(2, 8)
 LARGEST_TILE = 10  # inputs along an axis; those of F(6, 5) and F(4, 7)
+MOST_PHASES = 6  # of an axis: a group has as many tiles, or a multiple
 LARGEST_AREA = 81  # inputs of a tile; the transforms of larger ones are thousands of instructions
 
 
@@ -49,13 +51,14 @@ class Tiling:
 
     algorithms: tuple[CookToom, ...]
     tiles: tuple[int, ...]
+    phases: tuple[int, ...]
 
     @classmethod
     def of(cls, s: ConvShape, m: int) -> Tiling:
         """Tiles of m outputs on axes with more than one tap, of one output on the others."""
         axes = zip(tile_outputs(s, m), s.kernel, s.strides, strict=True)
         algorithms = tuple(cook_toom(o, r, stride) for o, r, stride in axes)
-        return cls(algorithms, tile_counts(s, m))
+        return cls(algorithms, tile_counts(s, m), phases(s))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -106,8 +109,10 @@ class Winograd(Lowering):
             return f"it has transforms for 1 and 2 spatial axes, not {len(s.kernel)}"
         if s.groups > 1:
             return f"each of the {s.groups} groups would be a product too narrow to pay for its transforms"
-        if set(s.dilations) != {1}:
-            return f"it needs unit dilations, not {s.dilations}"
+        if max(phases(s)) > 1 and (s.pool or set(s.strides) != {1}):
+            return f"with dilations {s.dilations} it needs unit strides and no pooling"
+        if max(phases(s)) > MOST_PHASES:
+            return f"with dilations {s.dilations} a group has so many interleaved tiles that caches overflow"
         taps = [r for r in s.kernel if r > 1]
         if not taps or max(taps) not in KERNELS:
             return f"kernel {s.kernel} has no axis with 2 to 7 taps, or one with more"
@@ -130,11 +135,10 @@ class Winograd(Lowering):
         """The convolution's pads, the far end enlarged so that the last tile lies inside."""
         s = ConvShape.of(w)
         tiling = Tiling.of(s, self.m)
+        axes = zip(tiling.algorithms, tiling.tiles, tiling.phases, s.input, s.pads, strict=True)
         return tuple(
-            (before, max(0, (tiles * a.m - 1) * a.stride + a.r - size - before))
-            for tiles, a, size, (before, _) in zip(
-                tiling.tiles, tiling.algorithms, s.input, s.pads, strict=True
-            )
+            (before, max(0, ((tiles // d * a.m - 1) * a.stride + a.r) * d - size - before))
+            for a, tiles, d, size, (before, _) in axes
         )
 
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
@@ -177,8 +181,9 @@ class Winograd(Lowering):
 
         def result(n: Expr, k: Expr, *rest: Expr) -> Expr:
             *position, lane = rest
-            tile = [p // m for p, m in zip(position, windows, strict=True)]
-            first = [p % m * e for p, m, e in zip(position, windows, s.window, strict=True)]
+            axes = list(zip(position, windows, tiling.phases, strict=True))
+            tile = [p // (m * d) * d + p % d for p, m, d in axes]
+            first = [p // d % m * e for (p, m, d), e in zip(axes, s.window, strict=True)]
             value = largest(
                 s.window, lambda tap: y(n, k, *tile, *(f + t for f, t in zip(first, tap, strict=True)), lane)
             )
@@ -240,8 +245,8 @@ def _input_transform(x: Tensor, tiling: Tiling, n: int, cb: int, lanes: int) -> 
 
     def pixel(b: Expr, c: Expr, *p: Expr) -> Expr:
         tile = [te.min(t, count - 1) for t, count in zip(p[:rank], tiling.tiles, strict=True)]
-        starts = (t * a.m * a.stride for t, a in zip(tile, tiling.algorithms, strict=True))
-        return x(b, c, *(start + i for start, i in zip(starts, p[rank:-1], strict=True)), p[-1])
+        axes = zip(tile, p[rank:-1], tiling.algorithms, tiling.phases, strict=True)
+        return x(b, c, *(t // d * d * a.m * a.stride + t % d + i * d for t, i, a, d in axes), p[-1])
 
     source: Read = pixel
     *early, final = tiling.axes

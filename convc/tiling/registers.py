@@ -128,7 +128,7 @@ class Channels:
         return self.group_out // self.lanes if self.group_out % self.lanes == 0 else 1
 
 
-def tile_cycles(tile: Tile, terms: int, target: Target) -> float:
+def tile_cycles(tile: Tile, terms: float, target: Target) -> float:
     """Cycles that a tile takes for each of its multiply-adds, at best 1.
 
     A multiply-add has a latency of 4 cycles, and a core may start two a cycle: with fewer than 8 sums they

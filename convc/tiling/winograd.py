@@ -2,7 +2,7 @@
 
 A map is cut into tiles of m outputs on axes with more than one tap and of one output on the others; tiles
 are computed in rectangular groups, so that the transformed tiles of a group stay in cache between the
-stages.
+stages. With dilation d the outputs of a tile are d apart, and d tiles lie interleaved on the same pixels.
 """
 
 from __future__ import annotations
@@ -31,9 +31,15 @@ def tile_sizes(s: ConvShape, m: int) -> tuple[int, ...]:
     return tuple((o - 1) * stride + r for o, r, stride in axes)
 
 
+def phases(s: ConvShape) -> tuple[int, ...]:
+    """Interleaved maps on each axis: a dilated kernel sees every d-th pixel, and so does a tile."""
+    return tuple(d if r > 1 else 1 for d, r in zip(s.dilations, s.kernel, strict=True))
+
+
 def tile_counts(s: ConvShape, m: int) -> tuple[int, ...]:
-    """Tiles on each axis; the last may be partial."""
-    return tuple(-(-o // t) for o, t in zip(s.output, tile_outputs(s, m), strict=True))
+    """Tiles on each axis, as many in each phase; the last may be partial, or empty."""
+    axes = zip(s.output, tile_outputs(s, m), phases(s), strict=True)
+    return tuple(-(-o // (t * d)) * d for o, t, d in axes)
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,14 @@ def groups(s: ConvShape, m: int, target: Target) -> Iterator[Group]:
                         continue
                     if not fits_registers(t_images * t_rows * t_cols, k_tile, target):
                         continue
-                    yield from _groups_of(s, (rows, cols), (t_images, t_rows, t_cols), k_tile, target.lanes)
+                    found = _groups_of(s, (rows, cols), (t_images, t_rows, t_cols), k_tile, target.lanes)
+                    yield from (g for g in found if whole_phases(s, g))
+
+
+def whole_phases(s: ConvShape, g: Group) -> bool:
+    """Whether the group has, on each axis, as many tiles of every phase."""
+    sides = zip((g.rows, g.cols)[-len(s.kernel) :], phases(s), strict=True)
+    return all(count % d == 0 for count, d in sides)
 
 
 def _groups_of(

@@ -137,7 +137,7 @@ def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     conv, (kernel, stride) = rows.conv, (rows.conv.kernel[1], rows.conv.strides[1])
     blocks = -(-s.oc // target.lanes)
     sums = t.longest(rows) * t.groups(rows) * t.tiles * blocks  # of each frequency
-    products = rows.size * rows.terms * tile_cycles(Tile(1, t.tiles, t.blocks), rows.terms)
+    products = rows.size * rows.terms * tile_cycles(Tile(1, t.tiles, t.blocks), rows.terms, target)
     forward, inverse = (transform_operations(OUTPUTS, kernel, stride, inverse=i) for i in (False, True))
     inverse += rows.size + FINISH * OUTPUTS
     forward = t.vectors(rows, target) * (forward + 2 * rows.size) + COPY * rows.tiles * rows.period

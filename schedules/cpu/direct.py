@@ -27,13 +27,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import tirx
+from tvm import s_tir, tirx
+from tvm.sym import Analyzer
 
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.prefetch import LINE, TO_L2, spread
 from convc.schedules.cpu.tiles import tiled
 from convc.target import Target
-from convc.tiling.product import blocks_last, direct_tile, direct_tiles, even_parts, pixel_parts
+from convc.tiling.product import blocks_last, direct_tile, direct_tiles, even_parts, pixel_parts, taps_seen
 from convc.tiling.registers import Tile, flatten
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 
@@ -101,8 +102,37 @@ def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
         sch.unroll(loop)
     sch.vectorize(lane)
     reduction = accumulate(sch, product, tiles, len(w.outputs[0].shape) - 2)
+    s = ConvShape.of(w)
+    if taps_seen(s, tile, target) < 1:
+        _leave_out_padding(sch, s, tile, reduction)
     if _reads_each_weight_once(w, target, config):
         _prefetch_weights(sch, block, tiles, reduction[:-1], config)
+
+
+def _leave_out_padding(sch: Any, s: ConvShape, tile: Tile, reduction: list[Loop]) -> None:
+    """Skip the channels of a tap where all pixels of the tile would read padding.
+
+    `reduction` runs over steps of channels, taps on each axis, and channels of a step.
+    """
+    last = sch.get(reduction[-2])
+    spatial, terms = len(s.output), [sch.get(loop).loop_var for loop in reduction]
+    first_pixel = Analyzer()
+    inside = last.body
+    while not isinstance(inside, s_tir.SBlockRealize):
+        if not any(inside.loop_var.same_as(term) for term in terms):
+            first_pixel.bind(inside.loop_var, tirx.const(0, "int32"))
+        inside = inside.body
+    firsts = [first_pixel.simplify(e) for e in inside.iter_values[2 : 2 + spatial]]
+    extents = (*(1 for _ in s.output[2:]), tile.rows, tile.cols)[-spatial:]
+    axes = zip(firsts, terms[1:-1], extents, s.input, s.strides, s.dilations, s.pads, strict=True)
+    seen = tirx.const(True)
+    for first, tap, extent, size, stride, dilation, (before, _) in axes:
+        start = first * stride + tap * dilation - before
+        seen = tirx.all(seen, start + (extent - 1) * stride >= 0, start < size)
+    body = tirx.IfThenElse(seen, last.body, None)
+    sch.state.replace(
+        sch.get_sref(reduction[-2]), tirx.For(last.loop_var, last.min, last.extent, last.kind, body)
+    )
 
 
 def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -> bool:

@@ -46,10 +46,12 @@ from convc.tiling.winograd import (
     best_group,
     fits_registers,
     groups,
+    phases,
     seconds,
     tile_counts,
     tile_outputs,
     tile_sizes,
+    whole_phases,
 )
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
 
@@ -114,7 +116,7 @@ class WinogradSchedule:
         # last, because two blocks then write the sums and nothing can be moved any more
         sch.decompose_reduction(MULTIPLY, reduction)
         _prefetch_weights(sch, panel, pieces, tile_loops, reduction, config.k_tile)
-        if 4 * s.n * s.ic * math.prod(s.input) > target.l2:
+        if set(phases(s)) == {1} and 4 * s.n * s.ic * math.prod(s.input) > target.l2:
             _prefetch_input(sch, s, self.m, config, group, counts, row, tile)
 
 
@@ -139,6 +141,11 @@ def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None
     if s.n % config.images:
         raise NotApplicable(f"{s.n} images are not a multiple of the {config.images} of a group.")
     counts = (1, *tile_counts(s, m))[-2:]
+    if not whole_phases(s, config):
+        raise NotApplicable(
+            f"A group of {config.rows} x {config.cols} tiles does not share them evenly among the interleaved"
+            f" maps, {phases(s)} on the axes."
+        )
     if any(-count % part > OVERRUN for count, part in zip(counts, (config.rows, config.cols), strict=True)):
         raise NotApplicable(
             f"A group of {config.rows} x {config.cols} reaches more than {OVERRUN} tiles over the edge."
@@ -160,10 +167,11 @@ def _group_loops(
     inner: list[Loop] = []
     group = (config.rows, config.cols)[-len(spatial) :]
     stored = (outputs // p for outputs, p in zip(tile_outputs(s, m), s.window, strict=True))  # of a tile
-    for loop, count, pixels in zip(spatial, group, stored, strict=True):
-        parts = sch.split(loop, [None, count, pixels])
-        for loops, part in zip((outer, tiles, inner), parts, strict=True):
-            loops.append(part)
+    for loop, count, pixels, d in zip(spatial, group, stored, phases(s), strict=True):
+        start, tile, pixel, phase = sch.split(loop, [None, count // d, pixels, d])
+        outer.append(start)
+        tiles += [tile, phase]
+        inner.append(pixel)
     panel, k = sch.split(k, [None, config.k_panel])
     sch.reorder(*outer, panel, k, n, *tiles, *inner, lane)
     for loop in inner:
