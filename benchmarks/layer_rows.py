@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+CONVOLUTIONS = ("conv", "conv_max_pool")
+
 EXACT = ("direct", "im2col")
 """Lowerings that do the multiplications of the definition: their percent of peak is the machine's."""
 
@@ -100,7 +102,7 @@ class LayerRow:
         """Its speed as a share of `peak` (FLOP/s); None for what is no convolution."""
         best = self.exact(state)
         ms = None if best is None else best.ms(state)
-        return 1e3 * self.flops / ms / peak if ms and self.op == "conv" else None
+        return 1e3 * self.flops / ms / peak if ms and self.op in CONVOLUTIONS else None
 
     @property
     def shape(self) -> str:

@@ -27,7 +27,7 @@ import click
 import models
 import plots
 import record
-from layer_rows import EXACT, STATES, WEAK, LayerRow, Tried, summarise, time_lost, weak
+from layer_rows import CONVOLUTIONS, EXACT, STATES, WEAK, LayerRow, Tried, summarise, time_lost, weak
 from options import Progress, common, console, files, names, report, run, threaded, titled, usage
 from rich.table import Table
 
@@ -162,7 +162,7 @@ def timed(compilation: Any, row: LayerRow, hopeless: float, warm: bool = True) -
     ]
     node = compilation.graph.node(row.name.split("/", 1)[1])
     try:
-        again = EXACT if warm and row.op == "conv" else ()
+        again = EXACT if warm and row.op in CONVOLUTIONS else ()
         found = measure(compilation, node, names, errors=True, warm=again)
     except ConvcError as error:
         return replace(row, failed=str(error))

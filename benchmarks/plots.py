@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layer_rows import CONVOLUTIONS
+
 from convc.errors import OptionError
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def layers(log: Record) -> Figure:
     """Left: direct-equivalent speed of each convolution's choice, by its work. Right: regret."""
     figure, (speed, loss) = _two()
     colours = {"direct": INK, "im2col": "#7a9e7e", "winograd": GAIN, "fft": LOSS}
-    convolutions = [row for row in log.rows if row["op"] == "conv" and row["chosen_ms"]]
+    convolutions = [row for row in log.rows if row["op"] in CONVOLUTIONS and row["chosen_ms"]]
     for family, colour in colours.items():
         points = [r for r in convolutions if r["chosen"].startswith(family)]
         speed.scatter(

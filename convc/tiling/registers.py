@@ -132,16 +132,24 @@ def tile_cycles(tile: Tile, terms: float, target: Target) -> float:
     """Cycles that a tile takes for each of its multiply-adds, at best 1.
 
     A multiply-add has a latency of 4 cycles, and a core may start two a cycle: with fewer than 8 sums they
-    wait for each other. Every block needs a weight vector and every pixel a broadcast, which some cores load
-    hardly faster than they multiply: one block of 19 pixels runs at 86 % of peak on Zen 5, two of 10 at 97 %.
-    Counter and addresses of the loop cost about half a cycle a step. Clearing, finishing and storing a sum
-    costs 1.5 cycles, and entering a tile 10; measured on Zen 4.
+    wait for each other. Every block needs a weight vector and every pixel a broadcast, and there are as many
+    loads a cycle as multiply-adds (with AVX-512 on Zen 4 two); counter and addresses of the loop cost about
+    half a cycle a step. Clearing, finishing and storing a sum costs 1.5 cycles, and entering a tile 10; all
+    measured on Zen 4.
     """
-    multiplies = target.flops / (2 * target.lanes)  # a second
-    broadcasts = target.broadcast_flops / (2 * target.lanes)
-    loads = multiplies * (tile.pixels / broadcasts + tile.blocks / target.l1_loads)
-    step = max(tile.sums, loads, 8.0) + 0.5
-    return (step + (1.5 * tile.sums + 10) / terms) / tile.sums
+    step = max(tile.sums, tile.pixels + tile.blocks, 8.0) + 0.5
+    lone = LONE if tile.blocks == 1 and terms > DEPTHWISE_TERMS and target.isa == "avx512" else 1.0
+    return lone * (step + (1.5 * tile.sums + 10) / terms) / tile.sums
+
+
+LONE = 1.06
+"""Time of a tile of one block, relative to that of more: each multiply-add waits for a load of its own.
+
+Two Zen 5 threads: 728 channels at 19x19 in tiles of 19 x 1 86 % of peak, of 10 x 2 97 %; Winograd in tiles of
+28 x 1 took 1.13 times as long as in 14 x 2. On Zen 4, with two loads for each multiply-add, no difference.
+"""
+DEPTHWISE_TERMS = 49
+"""Terms up to which a sum may be a depthwise one, which broadcasts nothing."""
 
 
 def imbalance(tasks: int, threads: int) -> float:
