@@ -105,6 +105,21 @@ def test_equals_float64(op):
     check(jobs)
 
 
+EAGER = replace(WIDE, launch_seconds=1e-12)
+"""A machine on which it always pays to share work among threads."""
+
+
+@pytest.mark.parametrize("op", sorted({*GENERIC.ops} - {"conv", "conv_transpose", "conv_max_pool"}))
+def test_equals_float64_however_little_there_is_to_share(op):
+    check(jobs_of(cases(op), EAGER))
+
+
+def test_a_softmax_with_a_rest_is_shared():
+    """1000 classes are 62 vectors and a rest, in which loops cannot be joined with those around them."""
+    case = Case("softmax-1000", "softmax", SoftmaxAttrs(1), (f32(1, 1000),))
+    check(jobs_of([case], EAGER))
+
+
 @pytest.mark.parametrize("target", TARGETS[1:], ids=lambda t: f"{t.lanes}-lanes")
 def test_equals_float64_with_narrow_vectors(target):
     ops = (

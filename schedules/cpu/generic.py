@@ -133,12 +133,14 @@ class _Plan:
         sch, joint = self.sch, list(loops[start:])
         first = self._vector_axis([extent(sch, loop) for loop in joint])
         inner = sch.fuse(*joint[first:]) if len(joint) - first > 1 else joint[-1]
+        even = extent(sch, inner) % self.target.lanes == 0
         vectors = self._vectors(inner)
         outer = [*loops[:start], *joint[:first]]
-        if vectors is not None:
+        if vectors is not None and even:
             outer.append(vectors)
-        if share:
-            self._share(outer)
+        # With a rest beside it the loop of vectors cannot be joined with those around it.
+        if share and not self._share(outer) and vectors is not None and not even:
+            self._share([vectors])
 
     def _vector_axis(self, extents: Sequence[int]) -> int:
         """The first of the loops to join before they are split into vectors: as few as make whole vectors.
