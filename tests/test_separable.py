@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 from cases import cases
-from kernels import TARGETS, Job, assert_right, draw, run, workload
+from kernels import TARGETS, Job, Spread, assert_right, draw, run, workload
 from layer_cases import separable
 
 from convc.codegen.machine import resolve
@@ -61,14 +61,6 @@ class Tiled(Separable):
 
     def compute(self, w: Workload, target: Target):
         return compute(w, self.tiling, target)
-
-
-class Spread:
-    """The schedule, for whatever tiling."""
-
-    @staticmethod
-    def apply(sch, w, target, config):
-        sch.parallel(sch.fuse(*sch.get_loops(sch.get_sblock("task"))))
 
 
 TILED = [

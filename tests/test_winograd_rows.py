@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from case import Case
-from kernels import TARGETS, Job, assert_within_estimate, build, draw, expected, run, target, workload
+from kernels import TARGETS, Job, Spread, assert_within_estimate, build, draw, expected, run, target, workload
 from layer_cases import conv
 
 from convc.codegen.machine import resolve
@@ -71,14 +71,6 @@ class Tiled(WinogradRows):
 
     def compute(self, w: Workload, target: Target):
         return compute(w, self.tiling, target)
-
-
-class Spread:
-    """The schedule, for whatever tiling."""
-
-    @staticmethod
-    def apply(sch, w, target, config):
-        sch.parallel(sch.fuse(*sch.get_loops(sch.get_sblock("task"))))
 
 
 TILINGS = [
