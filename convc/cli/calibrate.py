@@ -10,7 +10,7 @@ import click
 from convc.cli.options import json_option
 
 _UNITS = {
-    "clock": (1e9, "GHz, all cores busy"),
+    "clock": (1e9, "GHz, one core alone"),
     "core_flops": (1e9, "GFLOP/s, one core alone"),
     "flops": (1e9, "GFLOP/s a core, all cores busy, as all that follow"),
     "broadcast_flops": (1e9, "GFLOP/s a core, a factor of each multiply-add broadcast from L1"),
@@ -45,7 +45,7 @@ def command(as_json: bool) -> None:
     for name, (unit, meaning) in _UNITS.items():
         click.echo(f"{name:21s} {figures[name] / unit:8.3f}  {meaning}")
     click.echo(
-        f"{found.flops / found.clock:.1f} FLOP, {found.l1_loads / found.clock:.2f} vector loads of "
+        f"{found.core_flops / found.clock:.1f} FLOP, {found.l1_loads / found.clock:.2f} vector loads of "
         f"{target.lanes} floats a cycle"
     )
     click.echo(f"kept in {path}")

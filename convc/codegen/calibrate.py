@@ -52,8 +52,8 @@ _STEPS = 48
 class Calibration:
     """What was measured, in the order in which `native/calibrate.c` reports it.
 
-    `clock` is in Hz, with all cores busy; `core_flops` is the peak of a core that runs alone. The others are
-    the fields of `Target`, with `memory_bandwidth` for all processors that the process may use.
+    `clock` in Hz and the peak `core_flops` are of a core that runs alone. The others are the fields of
+    `Target`, with `memory_bandwidth` for all processors that the process may use.
     """
 
     clock: float
