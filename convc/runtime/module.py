@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import shutil
 import tempfile
@@ -15,11 +14,11 @@ import numpy as np
 
 from convc.errors import InputError, ModuleError, OptionError
 from convc.runtime import manifest as manifests
+from convc.runtime.arrays import Frames, Reader, address
 from convc.runtime.cpu import available_cpus, host_features, host_machine
 from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
 from convc.types import Array
 
-ALIGNMENT = 64
 OUT_OF_MEMORY, NO_WEIGHTS = -1, -2
 
 
@@ -65,20 +64,6 @@ def _check_machine(path: Path, manifest: Manifest) -> None:
         )
 
 
-def _address(array: Array) -> int:
-    """Where an array's data begins; some microseconds faster than `array.ctypes.data`."""
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-def aligned_empty(shape: Sequence[int], dtype: str) -> Array:
-    """An uninitialised array whose data starts at a multiple of 64 bytes."""
-    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -_address(raw) % ALIGNMENT
-    return raw[start : start + nbytes].view(dtype).reshape(shape)
-
-
 class Module:
     """A network that can be called. Calls release the GIL and may come from several threads at once."""
 
@@ -88,8 +73,8 @@ class Module:
         self.threads = threads
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._run: Any = None
-        self._pointers_in = ctypes.c_void_p * len(manifest.inputs)
-        self._pointers_out = ctypes.c_void_p * len(manifest.outputs)
+        self._readers = [Reader(info) for info in manifest.inputs]
+        self._frames = Frames(len(manifest.inputs), manifest.outputs)
         if callable_here:
             self._map(path)
 
@@ -134,12 +119,12 @@ class Module:
 
         Returns the output, or a tuple when there are several.
         """
-        if len(arrays) != len(self.inputs):
+        if len(arrays) != len(self._readers):
             raise InputError(
                 f"{len(arrays)} arrays were given for {len(self.inputs)} inputs.",
                 hint=f"The inputs are {self._signature()}.",
             )
-        outputs = self._invoke([self._checked(info, a) for info, a in zip(self.inputs, arrays, strict=True)])
+        outputs = self._invoke(arrays)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
@@ -154,12 +139,12 @@ class Module:
                 f"No array was given for input {', '.join(map(repr, absent))}.",
                 hint=f"Inputs: {self._signature()}.",
             )
-        outputs = self._invoke([self._checked(info, feeds[info.name]) for info in self.inputs])
+        outputs = self._invoke([feeds[info.name] for info in self.inputs])
         return [outputs[names.index(name)] for name in wanted]
 
     def profile(self, feeds: Mapping[str, Any], *, repeat: int = 10) -> list[float]:
         """Median seconds of each step of the program; `manifest.steps` names their layers."""
-        arrays = [self._checked(info, feeds[info.name]) for info in self.inputs]
+        arrays = [feeds[info.name] for info in self.inputs]
         times = np.empty((repeat, len(self.manifest.steps)))
         for row in times:
             self._invoke(arrays, row)
@@ -192,48 +177,26 @@ class Module:
                     f"There is no {kind} named '{name}'.", hint=f"The {kind}s are {', '.join(known)}."
                 )
 
-    def _checked(self, info: TensorInfo, given: Any) -> Array:
-        """The array that the kernels may read: right shape and dtype, contiguous, aligned to its elements."""
-        array = given if isinstance(given, np.ndarray) else _from_other(info, given)
-        if array.shape != info.shape:
-            raise InputError(
-                f"Input '{info.name}' has shape {array.shape}, expected {info.shape}.",
-                hint="Shapes are fixed when compiling; see `convc compile --input-shapes`.",
-            )
-        if array.dtype != info.dtype:
-            raise InputError(
-                f"Input '{info.name}' has dtype {array.dtype}, expected {info.dtype}.",
-                hint=f"Convert it with `.astype('{info.dtype}')`.",
-            )
-        return array if array.flags.carray else np.require(array, requirements=["C", "A"])
-
-    def _invoke(self, arrays: Sequence[Array], seconds: Array | None = None) -> list[Array]:
+    def _invoke(self, given: Sequence[Any], seconds: Array | None = None) -> list[Array]:
+        arrays = [reader.read(array) for reader, array in zip(self._readers, given, strict=True)]
         if self._run is None:
             _check_machine(self._path, self.manifest)
-        outputs = [aligned_empty(t.shape, t.dtype) for t in self.outputs]
+        frame = self._frames.take()
+        frame.point_to(arrays)
         status = self._run(
-            self._pointers_in(*map(_address, arrays)),
-            self._pointers_out(*map(_address, outputs)),
-            self.threads,
-            None if seconds is None else _address(seconds),
+            frame.inputs, frame.outputs, self.threads, None if seconds is None else address(seconds)
         )
+        if status:
+            raise self._failure(status)
+        results = frame.results()
+        self._frames.give_back(frame)
+        return results
+
+    def _failure(self, status: int) -> ModuleError:
         if status == OUT_OF_MEMORY:
-            raise ModuleError(f"Not enough memory for a workspace of {self.manifest.workspace_bytes} bytes.")
+            return ModuleError(f"Not enough memory for a workspace of {self.manifest.workspace_bytes} bytes.")
         if status == NO_WEIGHTS:
-            raise ModuleError(
+            return ModuleError(
                 f"The weights of '{self._path}' could not be mapped.", hint="Load the file again."
             )
-        if status > 0:
-            raise ModuleError(f"Layer '{self.manifest.steps[status - 1]}' ran out of scratch memory.")
-        return outputs
-
-
-def _from_other(info: TensorInfo, given: Any) -> Array:
-    if hasattr(given, "__dlpack__"):
-        try:
-            return np.from_dlpack(given)
-        except (BufferError, RuntimeError, TypeError) as error:
-            raise InputError(
-                f"Input '{info.name}' cannot be read through DLPack: {error}.", hint="Move it to the CPU."
-            ) from error
-    return np.asarray(given)
+        return ModuleError(f"Layer '{self.manifest.steps[status - 1]}' ran out of scratch memory.")
