@@ -29,7 +29,8 @@ _NO_BYTES = ctypes.c_char * 0  # fits a buffer of any size, an empty one too
 def address(array: Array) -> int:
     """Where a contiguous array's data begins."""
     if array.flags.writeable:
-        return ctypes.addressof(_NO_BYTES.from_buffer(array))  # a third of the time of the attribute below
+        buffer: Any = array  # NumPy's types don't say so before Python 3.12
+        return ctypes.addressof(_NO_BYTES.from_buffer(buffer))  # a third of the time of the attribute below
     found: int = array.__array_interface__["data"][0]
     return found
 
