@@ -231,3 +231,16 @@ def test_price_follows_the_work():
     assert flops / TARGETS[0].peak <= one <= 1.2 * flops / TARGETS[0].peak
     assert 3.7 * one < price((4, 64, 56, 56), (64, 64, 3, 3), pads=1) < 4.1 * one
     assert price((1, 64, 56, 56), (64, 4, 3, 3), pads=1, groups=16) < 0.5 * one
+
+
+def test_weights_that_l2_cannot_keep_cost_more():
+    """512 channels at 7x7: panels of 2 x 9 x 512 vectors, 590 KB, pass seven rows of pixels each."""
+    machine = target(16, 32)
+    roomy = replace(machine, l2=8 << 20)
+
+    def ratio(w: tuple[int, ...]) -> float:
+        job = Job.of(conv("panels", (1, 512, 7, 7), w, pads=w[-1] // 2), Direct(), direct, machine)
+        return Direct().cost(job.workload, machine) / Direct().cost(job.workload, roomy)
+
+    assert 1.03 < ratio((512, 512, 3, 3)) < 1.2
+    assert ratio((512, 512, 1, 1)) == 1
