@@ -16,7 +16,7 @@ from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import direct
-from convc.tiling.product import direct_tile, even_parts, sum_columns, taps_seen
+from convc.tiling.product import direct_tile, even_parts, sum_blocks, sum_columns, taps_seen
 from convc.tiling.registers import Channels, Tile, divisors, padded_columns
 from convc.types import TensorType
 from convc.workload import ConvShape
@@ -29,6 +29,7 @@ MORE = [
     conv("taps-in-padding-strided", (2, 16, 8, 9), (16, 16, 5, 3), pads=(4, 1), strides=2, dilations=(2, 1)),
     conv("taps-in-padding-1d", (1, 16, 12), (32, 16, 3), pads=11, dilations=11),
     conv("nineteen", (2, 40, 3, 19), (64, 40, 1, 1), bias=True),
+    conv("residual-thousand", (2, 24, 3, 13), (1000, 24, 1, 1), bias=True),
     conv("nineteen-depthwise", (1, 24, 5, 19), (24, 1, 3, 3), pads=1, groups=24),
     conv("wide-prime", (1, 8, 3, 149), (16, 8, 3, 3), pads=((1, 1), (0, 0)), strides=(1, 2)),
     conv("wide-prime-unit", (1, 3, 2, 59), (20, 3, 1, 3), pads=((0, 0), (1, 1)), bias=True),
@@ -148,6 +149,20 @@ def test_columns_without_divisors_are_enlarged(columns, w, groups, expected):
     case = conv("columns", (1, 64, 19, columns), w, pads=pads, groups=groups)
     shape = ConvShape.of(Job.of(case, Direct(), direct, machine).workload)
     assert sum_columns(shape, machine) == expected
+
+
+@pytest.mark.parametrize(("columns", "channels", "groups", "expected"), [
+    (13, 1000, 1, (13, 64)),  # 13 x 2 rather than 7 x 3 on 14 columns
+    (14, 1000, 1, (14, 63)),  # 7 x 3 without any excess
+    (14, 80, 1, (14, 5)),  # a sixth block would cost more than tiles of one
+    (14, 272, 1, (14, 18)),
+    (14, 272, 17, (14, 17)),  # blocks of different groups read different channels
+])  # fmt: skip
+def test_blocks_without_divisors_are_enlarged(columns, channels, groups, expected):
+    machine = resolve("znver5", 2)
+    case = conv("blocks", (1, 272, 13, columns), (channels, 272 // groups, 1, 1), groups=groups)
+    shape = ConvShape.of(Job.of(case, Direct(), direct, machine).workload)
+    assert (sum_columns(shape, machine), sum_blocks(shape, machine)) == expected
 
 
 def test_taps_that_see_only_padding_are_left_out():

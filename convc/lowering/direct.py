@@ -20,7 +20,7 @@ from tvm import te, tirx
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.target import Target
-from convc.tiling.product import by_channel, direct_seconds, direct_tiles, narrow, sum_columns
+from convc.tiling.product import by_channel, direct_seconds, direct_tiles, narrow, sum_blocks, sum_columns
 from convc.tiling.registers import Channels
 from convc.types import PLAIN, Array, Layout
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Halo, Workload
@@ -60,7 +60,7 @@ class Direct(Lowering):
         if index == 1:
             if by_channel(s):
                 return pack_vector(array[:, 0], target)
-            return pack_weights(array, s, channels(s, target), target)
+            return pack_weights(array, s, channels(s, target), target, sum_blocks(s, target))
         if index == 2 and w.arity > 2:
             return pack_vector(array, target)
         return super().pack(w, target, index, array)
@@ -70,9 +70,9 @@ class Direct(Lowering):
         kind, out = w.inputs[0], w.outputs[0]
         assert kind is not None
         x = placeholder(kind, "x", self.halo(w, target))
-        blocks, lanes = out.physical[1], target.lanes
+        blocks, lanes = sum_blocks(s, target), target.lanes
         taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(s.kernel)]
-        shape = (*out.physical[:2], *s.output[:-1], sum_columns(s, target), lanes)
+        shape = (s.n, blocks, *s.output[:-1], sum_columns(s, target), lanes)
 
         def pixel(index: Sequence[Any]) -> list[Any]:
             return [i * a + k * d for i, k, a, d in zip(index, taps, s.strides, s.dilations, strict=True)]
@@ -173,10 +173,13 @@ def pack_vector(array: Array, target: Target) -> Array:
     return packed
 
 
-def pack_weights(array: Array, s: ConvShape, c: Channels, target: Target) -> Array:
-    """(K, C / groups, *kernel) as (K / lanes, steps, *kernel, inner, lanes), zero where nothing is read."""
+def pack_weights(array: Array, s: ConvShape, c: Channels, target: Target, blocks: int = 0) -> Array:
+    """(K, C / groups, *kernel) as (K / lanes, steps, *kernel, inner, lanes), zero where nothing is read.
+
+    `blocks` asks for more blocks than K channels fill.
+    """
     lanes = target.lanes
-    blocks = -(-s.oc // lanes)
+    blocks = blocks or -(-s.oc // lanes)
     packed = np.zeros((blocks, lanes, c.span, *s.kernel), array.dtype)
     for block in range(blocks):
         for k in range(block * lanes, min(block * lanes + lanes, s.oc)):

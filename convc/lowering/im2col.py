@@ -23,6 +23,7 @@ from convc.lowering.direct import (
     channels,
     close,
     locate,
+    pack_weights,
     refusal,
     sum_error,
 )
@@ -56,6 +57,9 @@ class Im2col(Lowering):
         return ConvShape.of(w).pads if gathers(ConvShape.of(w), target) else ()
 
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
+        if index == 1:
+            s = ConvShape.of(w)
+            return pack_weights(array, s, channels(s, target), target)
         return Direct().pack(w, target, index, array)
 
     def compute(self, w: Workload, target: Target) -> Any:
