@@ -28,7 +28,7 @@ from convc.target import Target
 from convc.tiling.product import narrow
 from convc.tiling.winograd_rows import OUTPUTS, RowShape, Tiling, choose, seconds
 from convc.types import PLAIN, Array
-from convc.workload import ConvShape, Halo, Workload
+from convc.workload import ConvShape, Workload
 
 MOST_TAPS = len(POINTS) + 2 - OUTPUTS
 """Taps of a phase for which F(m, r) has points."""
@@ -61,11 +61,6 @@ class WinogradRows(Lowering):
     def layouts(self, w: Workload, target: Target) -> Layouts:
         blocked = blocked_like(w, target, inputs=(0,))
         return Layouts((PLAIN, *blocked.inputs[1:]), blocked.outputs)
-
-    def halo(self, w: Workload, target: Target) -> Halo:
-        s = ConvShape.of(w)
-        *others, (before, _) = s.pads
-        return (*others, (before, max(0, RowShape.of(s).reach - s.input[-1] - before)))
 
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
         """Weights (K, C, *kernel) as U (K / lanes, frequencies, kernel rows * C, lanes), 0 beyond K."""
@@ -109,7 +104,4 @@ def compute(w: Workload, tiling: Tiling, target: Target) -> Any:
     packed = {WEIGHTS: (blocks, algorithm.size, rows.terms, lanes), BIAS: (blocks, lanes)}
     shapes = {i: kind.physical for i, kind in enumerate(w.inputs) if kind is not None}
     shapes.update({i: shape for i, shape in packed.items() if i < w.arity and i in shapes})
-    n, c, *spatial = shapes[0]
-    halo = WinogradRows().halo(w, target)
-    shapes[0] = (n, c, *(before + e + after for e, (before, after) in zip(spatial, halo, strict=True)))
     return build(w, rows, algorithm, tiling, lanes, shapes)

@@ -2,7 +2,7 @@
 
     for n, run of rows                                                       task
       for row, c                        of the input that the run sees
-        phases[j, tile] = x[n, c, row, tile * period + j]                    a vector holds tiles
+        phases[j, tile] = x[n, c, row, tile * period + j], 0 beyond the map    a vector holds tiles
         v[row, c, :, tile] = B^T phases
       for row, group of tiles, kbs
         for f
@@ -11,8 +11,9 @@
         for tile, kb
           y = epilogue(A^T m + bias)
 
-A row of the input is transformed once for all rows of the kernel that see it. Channel blocks are innermost
-in the register tile: with tiles there, LLVM keeps every broadcast alive and spills.
+A row of the input is transformed once for all rows of the kernel that see it. Its padding exists only in
+`phases`, so that a network's input is read where the caller has it. Channel blocks are innermost in the
+register tile: with tiles there, LLVM keeps every broadcast alive and spills.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def _transformed_input(k: _Kernel, n: Expr, first: Expr, rows: Expr) -> Buffer:
     v = k.scratch("v", s.seen(k.tiling.longest(s)) * channels, a.size, width)
     phases = k.scratch("phases", s.period, width + (a.size - 1) // s.period)
     with B.serial((rows - 1) * stride + s.conv.kernel[0]) as row, B.serial(channels) as c:
-        _split_phases(k, phases, k.pixel(n, c, first * stride + row, 0)[:-1])
+        _split_phases(k, phases, n, c, first * stride + row - s.conv.pads[0][0])
         with B.serial(k.vectors) as vector:
             start = vector * k.lanes
             inputs = [
@@ -118,18 +119,31 @@ def _transformed_input(k: _Kernel, n: Expr, first: Expr, rows: Expr) -> Buffer:
     return v
 
 
-def _split_phases(k: _Kernel, phases: Buffer, row: tuple[Expr, ...]) -> None:
-    """phases[j, tile] = x[row, tile * period + j], so that input j of neighbouring tiles is a run."""
-    x, s = k.params[0], k.shape
+def _split_phases(k: _Kernel, phases: Buffer, n: Expr, c: Expr, row: Expr) -> None:
+    """phases[j, tile] = x[row, tile * period + j - pad], so that input j of neighbouring tiles is a run."""
+    s = k.shape
+    (height, width), (_, (before, _)) = s.conv.input, s.conv.pads
+    first, last = -(-before // s.period), (before + width) // s.period  # tiles whose inputs all are pixels
+    last = max(first, min(last, s.tiles))
+    edges = [*range(first * s.period), *range(last * s.period, s.reach)]
 
-    def read(column: Expr) -> Expr:
-        return tirx.BufferLoad(x, [*row, column])
+    def keep(column: Expr, value: Expr) -> None:
+        B.buffer_store(phases, value, [column % s.period, column // s.period])
 
-    with B.serial(s.tiles) as tile:
-        for j in range(s.period):
-            B.buffer_store(phases, read(tile * s.period + j), [j, tile])
-    for column in range(s.tiles * s.period, s.reach):
-        B.buffer_store(phases, read(column), [column % s.period, column // s.period])
+    def pixel(column: Expr) -> Expr:
+        return tirx.BufferLoad(k.params[0], [*k.pixel(n, c, row, column - before)])
+
+    with B.If(tirx.all(row >= 0, row < height)):
+        with B.Then():
+            with B.serial(last - first) as tile:
+                for j in range(s.period):
+                    B.buffer_store(phases, pixel((first + tile) * s.period + j), [j, first + tile])
+            for column in edges:
+                keep(
+                    column, pixel(column) if before <= column < before + width else tirx.const(0.0, "float32")
+                )
+        with B.Else(), B.grid(*phases.shape) as place:
+            B.buffer_store(phases, tirx.const(0.0, "float32"), list(place))
 
 
 def _rows(k: _Kernel, v: Buffer, n: Expr, first: Expr, rows: Expr) -> None:
