@@ -20,6 +20,7 @@ from convc.types import Layout, TensorType
 PAD = "pad"  # copy of the input inside a zero border, where the kernel makes it itself
 PATCHES = "patches"  # im2col's matrix
 PRODUCT = "product"  # the accumulation over input channels and taps: direct, im2col, gemm
+RESAMPLED = "resampled"  # a map after some of its axes were resampled; the number of an axis follows
 TASK = "task"  # separable: all that one thread does before it takes something else
 OUTPUT = "output"  # the last stage: bias, epilogue, store in the output's layout
 INPUT_TRANSFORM = "input_transform"  # winograd and fft: tiles to frequencies; "<name>_<axis>" on one axis

@@ -18,12 +18,12 @@ from convc.lowering.formula import At, Call, follow, formula, plain
 from convc.lowering.functions import absolute, let
 from convc.ops.resize import ResizeAttrs
 from convc.target import Target
-from convc.workload import Workload
+from convc.workload import RESAMPLED, Workload
 
 Expr = Any
 
 _WRITTEN_OUT = 16
-"""Most taps that are summed in one expression; beyond, one axis is done after the other."""
+"""Most taps that are summed in one expression; more along one axis become a reduction loop."""
 
 
 def _layouts(w: Workload, target: Target) -> Layouts:
@@ -82,7 +82,9 @@ def _resize(call: Call) -> Sequence[At]:
         tables = {axis: _nearest_table(call, axis) for axis in axes}
         return [lambda *i: call.x(*(tables[axis](v) if axis in tables else v for axis, v in enumerate(i)))]
     weights = {axis: _Taps(call, axis) for axis in axes}
-    if math.prod(t.count for t in weights.values()) <= _WRITTEN_OUT:
+    together = math.prod(t.count for t in weights.values()) <= _WRITTEN_OUT
+    # In plain layout every tap along the last axis is a load of its own: fewer where that axis goes first.
+    if together and (call.out.layout.block > 1 or len(axes) < 2):
         return [_together(call, weights)]
     return [_in_turn(call, weights)]
 
@@ -97,7 +99,10 @@ def _nearest_table(call: Call, axis: int) -> Any:
 
 
 class _Taps:
-    """Which elements along one axis an output element is made of, and their weights, as two tables."""
+    """Which elements along one axis an output element is made of, and their weights, as two tables.
+
+    A table has a row for each tap, so that neighbouring outputs find theirs side by side.
+    """
 
     def __init__(self, call: Call, axis: int) -> None:
         a, size = call.attrs, call.x.kind.shape[axis]
@@ -107,7 +112,7 @@ class _Taps:
         self.size = size
         out, dtype = call.out.shape[axis], call.out.dtype
 
-        def raw(i: Expr, t: Expr) -> Expr:
+        def raw(t: Expr, i: Expr) -> Expr:
             def weight(position: Expr) -> Expr:
                 place = tirx.floor(position) + tirx.Cast("float64", t) - _f64(reach - 1)
                 value = _kernel(a, (position - place) * _f64(shrink))
@@ -117,22 +122,17 @@ class _Taps:
 
             return let(_position(a, axis, size, i), weight)
 
-        def first(i: Expr) -> Expr:
-            return tirx.Cast("int32", tirx.floor(_position(a, axis, size, i))) - (reach - 1)
+        def place(t: Expr, i: Expr) -> Expr:
+            first = tirx.Cast("int32", tirx.floor(_position(a, axis, size, i))) - (reach - 1)
+            return te.min(te.max(first + t, 0), size - 1)
 
-        self.first = te.compute((out,), first, name=f"first{axis}")
-        values = te.compute((out, self.count), raw, name=f"raw{axis}")
-        self.weights = te.compute(
-            (out, self.count),
-            lambda i, t: tirx.Cast(
-                dtype, values(i, t) / reduce(lambda s, u: s + u, (values(i, u) for u in range(self.count)))
-            ),
-            name=f"weights{axis}",
-        )
+        def weight(t: Expr, i: Expr) -> Expr:
+            total = reduce(lambda s, u: s + u, (values(u, i) for u in range(self.count)))
+            return tirx.Cast(dtype, values(t, i) / total)
 
-    def place(self, i: Expr, tap: Expr) -> Expr:
-        """The element that a tap reads."""
-        return te.min(te.max(self.first(i) + tap, 0), self.size - 1)
+        self.places = te.compute((self.count, out), place, name=f"places{axis}")
+        values = te.compute((self.count, out), raw, name=f"raw{axis}")
+        self.weights = te.compute((self.count, out), weight, name=f"weights{axis}")
 
 
 def _kernel(a: ResizeAttrs, distance: Expr) -> Expr:
@@ -159,8 +159,8 @@ def _together(call: Call, taps: dict[int, _Taps]) -> At:
         axis, t = axes[0], taps[axes[0]]
 
         def term(tap: int) -> Expr:
-            moved = [t.place(index[axis], tap) if a == axis else p for a, p in enumerate(places)]
-            return over(axes[1:], moved, index) * t.weights(index[axis], tap)
+            moved = [t.places(tap, index[axis]) if a == axis else p for a, p in enumerate(places)]
+            return over(axes[1:], moved, index) * t.weights(tap, index[axis])
 
         return reduce(lambda s, u: s + u, (term(tap) for tap in range(t.count)))
 
@@ -168,19 +168,29 @@ def _together(call: Call, taps: dict[int, _Taps]) -> At:
 
 
 def _in_turn(call: Call, taps: dict[int, _Taps]) -> At:
-    """One axis after the other, each a reduction over its taps; axes that shrink go first."""
+    """One axis after the other; axes that shrink go first, then the last one."""
     shape, current = list(call.x.kind.physical), call.x.tensor
-    for axis in sorted(taps, key=lambda axis: call.out.shape[axis] / call.x.kind.shape[axis]):
+    *early, final = sorted(taps, key=lambda axis: (call.out.shape[axis] / call.x.kind.shape[axis], -axis))
+    for axis in early:
         shape[axis] = call.out.shape[axis]
-        current = _one_axis(current, shape, axis, taps[axis])
-    return lambda *i: current(*i)
+        current = te.compute(
+            tuple(shape), _one_axis(current, shape, axis, taps[axis]), name=f"{RESAMPLED}{axis}"
+        )
+    shape[final] = call.out.shape[final]
+    return _one_axis(current, shape, final, taps[final])
 
 
-def _one_axis(source: Any, shape: Sequence[int], axis: int, t: _Taps) -> Any:
+def _one_axis(source: Any, shape: Sequence[int], axis: int, t: _Taps) -> At:
+    """The sum over the taps of one axis, at indices of a tensor of that shape."""
+
+    def term(index: Sequence[Expr], tap: Any) -> Expr:
+        # the bounds are in the table, too; here they tell a schedule that one map is enough
+        bounded = te.min(te.max(t.places(tap, index[axis]), 0), t.size - 1)
+        places = [bounded if a == axis else v for a, v in enumerate(index)]
+        return source(*places) * t.weights(tap, index[axis])
+
+    if t.count <= _WRITTEN_OUT:
+        return lambda *index: reduce(lambda s, u: s + u, (term(index, tap) for tap in range(t.count)))
     tap = te.reduce_axis((0, t.count), "tap")
-
-    def element(*index: Expr) -> Expr:
-        places = [t.place(v, tap) if a == axis else v for a, v in enumerate(index)]
-        return te.sum(source(*places) * t.weights(index[axis], tap), axis=[tap])
-
-    return te.compute(tuple(shape), element, name=f"axis{axis}")
+    whole = te.compute(tuple(shape), lambda *i: te.sum(term(i, tap), axis=[tap]), name=f"sum{axis}")
+    return lambda *index: whole(*index)

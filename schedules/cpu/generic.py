@@ -34,7 +34,7 @@ from convc.schedules.cpu.blocks import Nest, below, blocks, extent, joint_suffix
 from convc.schedules.cpu.relayout import to_plain
 from convc.target import Target
 from convc.types import PLAIN
-from convc.workload import Workload
+from convc.workload import RESAMPLED, Workload
 
 Loop = Any
 
@@ -61,17 +61,44 @@ def space(w: Workload, target: Target) -> Iterator[GenericConfig]:
 
 
 def apply(sch: Any, w: Workload, target: Target, config: GenericConfig) -> None:
-    """Schedule every block by itself."""
+    """Schedule every block by itself, but for a resampled map that its reader needs whole."""
     threads = target.threads if config.threads else 1
+    resampled = []
     for block in blocks(sch):
-        found = nest(sch, block)
-        if found.points == 0 or len(sch.get_loops(block)) < len(found.spatial) or not found.spatial:
-            continue
-        plan = _Plan(sch, w, target, found, threads if _pays(found, target) else 1)
-        if found.reduction:
-            plan.reduction(block)
+        if sch.get(block).name_hint.startswith(RESAMPLED):
+            resampled.append(block)
         else:
-            plan.injective(block)
+            _plan(sch, block, w, target, threads)
+    for block in reversed(resampled):
+        if not _keep_in_cache(sch, block, w, target):
+            _plan(sch, block, w, target, threads)
+
+
+def _plan(sch: Any, block: Any, w: Workload, target: Target, threads: int) -> None:
+    found = nest(sch, block)
+    if found.points == 0 or len(sch.get_loops(block)) < len(found.spatial) or not found.spatial:
+        return
+    plan = _Plan(sch, w, target, found, threads if _pays(found, target) else 1)
+    if found.reduction:
+        plan.reduction(block)
+    else:
+        plan.injective(block)
+
+
+def _keep_in_cache(sch: Any, block: Any, w: Workload, target: Target) -> bool:
+    """Resample a map just before the axis that is left, where the output's outermost loop is over maps.
+
+    Not where rows fill no whole vectors: TVM then lets threads share the map, since a block that was cut no
+    longer says what it reads.
+    """
+    found, shape = nest(sch, block), w.outputs[0].physical
+    outer, *_ = sch.get_loops(blocks(sch)[-1])
+    uneven = found.extents[-1] % target.lanes or shape[-1] % target.lanes
+    if found.reduction or uneven or extent(sch, outer) != math.prod(shape[:2]):
+        return False
+    sch.compute_at(block, outer, preserve_unit_loops=True)
+    _Plan(sch, w, target, found, 1).fill(sch.get_loops(block)[-len(found.spatial) :])
+    return True
 
 
 def _pays(found: Nest, target: Target) -> bool:
@@ -115,6 +142,10 @@ class _Plan:
                 self._share([piece])
             if inner:
                 self._fill(inner, max(self._joint() - axis - 1, 0), share=False)
+
+    def fill(self, loops: Sequence[Loop]) -> None:
+        """Vectors along the loops of a block that is computed where another needs it."""
+        self._fill(loops, max(self._joint(), 0), share=False)
 
     def _repeated(self, loops: Sequence[Loop]) -> list[Loop]:
         """Split the loops of `tile` into repetitions and coordinates.

@@ -167,11 +167,19 @@ POOL = [
             ("stride-beyond-kernel", (1, 4, 9, 9), (2, 2), {"strides": 3}),
             ("1d", (1, 3, 11), (4,), {"strides": 2, "pads": ((1, 2),)}),
             ("3d", (1, 3, 5, 4, 6), (2, 3, 2), {"strides": (2, 1, 2), "pads": ((0, 1), (1, 1), (0, 0))}),
+            ("9x7-padded", (2, 17, 12, 32), (9, 7), {"pads": (4, 3)}),
+            ("7x8-strided", (1, 16, 20, 17), (7, 8), {"strides": (2, 3), "pads": ((3, 1), (0, 2))}),
+            ("2x35", (1, 5, 4, 40), (2, 35), {"pads": ((0, 0), (17, 9))}),
+            ("whole-map", (1, 20, 33, 34), (33, 34), {}),
+            ("3d-large", (1, 3, 5, 6, 7), (3, 4, 3), {"pads": 1}),
         )
     ),
     pool("max_pool", "ceil", (1, 16, 14, 14), (3, 3), strides=2, ceil_mode=True),
     pool("max_pool", "ceil-drops-window-in-padding", (1, 2, 4, 4), (2, 2), strides=3, pads=1, ceil_mode=True),
     pool("max_pool", "dilated", (1, 5, 11, 9), (3, 2), dilations=(2, 3), pads=(2, 1)),
+    pool("max_pool", "dilated-large", (1, 3, 20, 19), (4, 7), dilations=(2, 2), pads=(3, 6)),
+    pool("average_pool", "dilated-large", (1, 3, 20, 19), (7, 4), dilations=(2, 3), pads=(6, 2)),
+    pool("average_pool", "count-padding-large", (1, 5, 11, 12), (7, 7), pads=3, count_include_pad=True),
     pool("average_pool", "count-padding", (1, 5, 7, 8), (3, 3), pads=1, count_include_pad=True),
     pool("average_pool", "ceil", (1, 3, 8, 9), (3, 3), strides=2, ceil_mode=True),
     pool("average_pool", "ceil-count-padding", (1, 3, 8, 7), (3, 3), strides=(2, 3), pads=1, ceil_mode=True,
@@ -255,6 +263,11 @@ RESIZE = [
         resize(f"linear-scales-{coordinates}", (1, 1, 2, 4), (1, 1, 1, 2), scales=(1.0, 1.0, 0.6, 0.6),
                mode="linear", coordinates=coordinates)
         for coordinates in ("half_pixel", "half_pixel_symmetric", "asymmetric")
+    ),
+    *(
+        resize(f"{mode}-maps-{shape[-1]}-wide", (2, 9, 6, 8), shape, mode=mode)
+        for mode in ("nearest", "linear", "cubic")
+        for shape in ((2, 9, 12, 16), (2, 9, 11, 19))
     ),
     resize("linear-antialias", *DOWN, mode="linear", antialias=True),
     resize("cubic-antialias", *DOWN, mode="cubic", antialias=True),
