@@ -248,8 +248,9 @@ COLD = 0.35
 PANELS = 2.7
 """L2 that the passes of pixels through a panel of weights fill, in panels: it, the next one, and the pixels.
 
-What L2 does not keep comes from L3 for each pass. 3x3, 512 channels at 7x7, panels of 590 KB, on Zen 5 cores
-with 1 MB each: 0.59 ms on two threads, arithmetic 0.45, and 1.04 ms on one, arithmetic 0.90.
+What L2 does not keep comes from L3 for each pass, and nobody asks for it ahead. 3x3, 512 channels at 7x7,
+panels of 590 KB, on Zen 5 cores with 1 MB each: 0.59 ms on two threads, arithmetic 0.45, and 1.04 ms on one,
+arithmetic 0.90; 0.74 ms on two with slower memory, 42 instead of 49 GB/s.
 """
 
 
@@ -267,9 +268,12 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: float, target:
     weights = 4 * s.oc * (s.ic // s.groups) * math.prod(s.kernel)
     panel = 4 * target.lanes * tile.blocks * terms
     again = weights * (s.n * pixels / tile.pixels - 1) * max(0.0, 1 - target.l2 / (PANELS * panel))
-    cold = weights / target.memory_bandwidth + again / (target.threads * target.l3_bandwidth)
+    waiting = again / (target.threads * target.l3_bandwidth)
+    cold = weights / target.memory_bandwidth
     traffic = memory_seconds(4 * values, target) + cold
-    return overlapped_seconds(arithmetic, traffic, target) + (COLD - EXPOSED) * min(arithmetic, cold)
+    return (
+        overlapped_seconds(arithmetic, traffic, target) + (COLD - EXPOSED) * min(arithmetic, cold) + waiting
+    )
 
 
 def direct_seconds(s: ConvShape, target: Target) -> float:

@@ -213,7 +213,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
     if moved > target.l3 / 4:
         # transforms that spill wait for memory more often
         total += moved / target.memory_bandwidth * (1.0 if frequencies < 1.5 * target.registers else 2.5)
-    return (total + seen) * (LARGE if m >= 6 else 1.0)
+    return (total + seen) * (LARGE if m >= 6 else 1.0) * (STRIDED if set(s.strides) != {1} else 1.0)
 
 
 SPILL = 5.0
@@ -223,6 +223,9 @@ LARGE = 1.1
 
 In networks on two Zen 5 threads F(6, 3) measured 1.4 to 1.6 times its price, F(4, 3) 1.1 to 1.2 times.
 """
+STRIDED = 1.1
+"""Time with a stride, relative to the sum of the parts: in ResNet-18 and 50 on Zen 5, one and two threads,
+0.95 to 1.3 times, most where U is largest (512 channels to 7x7 on one thread: 1.36 ms, `direct` 1.28)."""
 TRANSFORM = 0.9
 SEEN = 0.25
 """Part of the shorter of two overlapping activities that is seen nevertheless."""
