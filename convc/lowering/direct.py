@@ -173,10 +173,10 @@ def pack_vector(array: Array, target: Target) -> Array:
     return packed
 
 
-def pack_weights(array: Array, s: ConvShape, c: Channels, target: Target, blocks: int = 0) -> Array:
+def pack_weights(array: Array, s: ConvShape, c: Channels, target: Target, blocks: int | None = None) -> Array:
     """(K, C / groups, *kernel) as (K / lanes, steps, *kernel, inner, lanes), zero where nothing is read.
 
-    `blocks` asks for more blocks than K channels fill.
+    `blocks` is their number, if more than K channels fill.
     """
     lanes = target.lanes
     blocks = blocks or -(-s.oc // lanes)

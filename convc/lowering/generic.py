@@ -37,8 +37,6 @@ _VECTORS = ("batch_norm",)
 _POOLING = ("max_pool", "average_pool", "lp_pool")
 _SCALAR_EFFICIENCY = 1 / 30
 """Fraction of peak at which the plain loop nests of convolutions and products run."""
-
-
 _GATHERED = 3.0
 """Instructions for an element whose inputs' addresses do not follow from its neighbour's.
 

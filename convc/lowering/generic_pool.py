@@ -1,5 +1,8 @@
 """Windows over the spatial axes: taps written out, rows and columns beyond the border masked.
 
+Small windows are one expression; of large ones an axis is done after the other, the last first, each into a
+tensor of its own (maxima and sums are separable).
+
 An address beyond the border is moved to the nearest element inside, so that every load is legal; what was
 read there is then replaced by the neutral element. Where the window lies inside, which the schedule
 arranges for all but the outermost columns, both disappear when the expression is simplified. A maximum

@@ -127,8 +127,7 @@ def _split_phases(k: _Kernel, phases: Buffer, n: Expr, c: Expr, row: Expr) -> No
     last = max(first, min(last, s.tiles))
     edges = [*range(first * s.period), *range(last * s.period, s.reach)]
 
-    def keep(column: Expr, value: Expr) -> None:
-        B.buffer_store(phases, value, [column % s.period, column // s.period])
+    zero = tirx.const(0.0, "float32")
 
     def pixel(column: Expr) -> Expr:
         return tirx.BufferLoad(k.params[0], [*k.pixel(n, c, row, column - before)])
@@ -139,11 +138,10 @@ def _split_phases(k: _Kernel, phases: Buffer, n: Expr, c: Expr, row: Expr) -> No
                 for j in range(s.period):
                     B.buffer_store(phases, pixel((first + tile) * s.period + j), [j, first + tile])
             for column in edges:
-                keep(
-                    column, pixel(column) if before <= column < before + width else tirx.const(0.0, "float32")
-                )
+                value = pixel(column) if before <= column < before + width else zero
+                B.buffer_store(phases, value, [column % s.period, column // s.period])
         with B.Else(), B.grid(*phases.shape) as place:
-            B.buffer_store(phases, tirx.const(0.0, "float32"), list(place))
+            B.buffer_store(phases, zero, list(place))
 
 
 def _rows(k: _Kernel, v: Buffer, n: Expr, first: Expr, rows: Expr) -> None:

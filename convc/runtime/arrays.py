@@ -89,10 +89,10 @@ class Frame:
 
     def __init__(self, inputs: int, outputs: Iterable[TensorInfo]) -> None:
         self._views = [_aligned_empty(info) for info in outputs]
-        self._into = (ctypes.c_void_p * inputs)()
-        self._out_of = (ctypes.c_void_p * len(self._views))(*map(address, self._views))
-        self.inputs = ctypes.addressof(self._into)
-        self.outputs = ctypes.addressof(self._out_of)
+        self._input_pointers = (ctypes.c_void_p * inputs)()
+        self._output_pointers = (ctypes.c_void_p * len(self._views))(*map(address, self._views))
+        self.inputs = ctypes.addressof(self._input_pointers)
+        self.outputs = ctypes.addressof(self._output_pointers)
         self._unheld = self._holders()
 
     def _holders(self) -> list[int]:
@@ -107,7 +107,7 @@ class Frame:
     def point_to(self, arrays: Sequence[Array]) -> None:
         """Set the pointers to the inputs; the caller keeps the arrays alive."""
         for i, array in enumerate(arrays):
-            self._into[i] = address(array)
+            self._input_pointers[i] = address(array)
 
     def results(self) -> list[Array]:
         """The outputs, as arrays that keep their memory from being used again."""

@@ -17,6 +17,8 @@ A reduction keeps a vector of sums in a register:
 Loops are cut where the formula chooses: concatenation at its pieces, pooling and padding where windows meet
 the border, so that inside neither a choice nor a mask is left.
 
+A resampled map is made by the thread that reads it, just before, so that it stays in cache.
+
 Threads are used where they save more than a launch costs. Time is estimated as the greater of bytes over
 the bandwidth of L3 and of operations over the vector units' rate.
 """
@@ -86,15 +88,18 @@ def _plan(sch: Any, block: Any, w: Workload, target: Target, threads: int) -> No
 
 
 def _keep_in_cache(sch: Any, block: Any, w: Workload, target: Target) -> bool:
-    """Resample a map just before the axis that is left, where the output's outermost loop is over maps.
+    """Resample a map just before its reader, where that is under the output's outermost loop, over maps.
 
     Not where rows fill no whole vectors: TVM then lets threads share the map, since a block that was cut no
     longer says what it reads.
     """
     found, shape = nest(sch, block), w.outputs[0].physical
+    if found.reduction or found.extents[-1] % target.lanes or shape[-1] % target.lanes:
+        return False
     outer, *_ = sch.get_loops(blocks(sch)[-1])
-    uneven = found.extents[-1] % target.lanes or shape[-1] % target.lanes
-    if found.reduction or uneven or extent(sch, outer) != math.prod(shape[:2]):
+    readers = (sch.get_loops(reader)[0] for reader in sch.get_consumers(block))
+    whole = all(sch.get(loop).same_as(sch.get(outer)) for loop in readers)
+    if not whole or extent(sch, outer) != math.prod(shape[:2]):
         return False
     sch.compute_at(block, outer, preserve_unit_loops=True)
     _Plan(sch, w, target, found, 1).fill(sch.get_loops(block)[-len(found.spatial) :])

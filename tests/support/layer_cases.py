@@ -269,6 +269,8 @@ RESIZE = [
         for mode in ("nearest", "linear", "cubic")
         for shape in ((2, 9, 12, 16), (2, 9, 11, 19))
     ),
+    resize("linear-3d-16-wide", (2, 9, 3, 4, 8), (2, 9, 5, 7, 16), mode="linear"),
+    resize("cubic-antialias-16-wide", (2, 9, 20, 80), (2, 9, 4, 16), mode="cubic", antialias=True),
     resize("linear-antialias", *DOWN, mode="linear", antialias=True),
     resize("cubic-antialias", *DOWN, mode="cubic", antialias=True),
     resize("cubic-exclude-outside", *UP, mode="cubic", cubic_coeff=-0.5, exclude_outside=True),
