@@ -8,6 +8,7 @@ taken is decided for the whole graph at once, in `assign`.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -184,6 +185,10 @@ class Selector:
             if entry.options and (chosen or self.all_errors):
                 error = entry.lowering.error_bound(entry.options[0].workload, weights)
                 candidate = replace(candidate, error=error)
+                if chosen and math.isinf(error):
+                    raise OptionError(
+                        f"--algo: '{wanted}' cannot store the weights of '{node.name}': too large."
+                    )
             if chosen:
                 allowed = entry.options
             table.append(candidate)

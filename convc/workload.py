@@ -19,6 +19,7 @@ from convc.types import Layout, TensorType
 # Names of the blocks that lowerings create and schedules look up.
 PAD = "pad"  # copy of the input inside a zero border, where the kernel makes it itself
 PATCHES = "patches"  # im2col's matrix
+WEIGHTS = "weights"  # constants stored in fewer bits, as float32
 PRODUCT = "product"  # the accumulation over input channels and taps: direct, im2col, gemm
 RESAMPLED = "resampled"  # a map after some of its axes were resampled; the number of an axis follows
 TASK = "task"  # separable: all that one thread does before it takes something else

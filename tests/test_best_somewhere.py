@@ -21,9 +21,13 @@ from convc.passes.pipeline import PIPELINE, run_pipeline
 from convc.progress import Progress
 from convc.schedules.cpu import SCHEDULES
 from convc.select import DEFAULT_MAX_ERROR, Choice
+from convc.target import Target
 from convc.types import Shape
 
 ZEN4 = replace(resolve("znver4", threads=2), name="two Zen 4 cores", l3=32 << 20)
+ZEN5 = replace(
+    resolve("znver5", threads=2), name="two Zen 5 cores of one chiplet", l3=32 << 20, memory_bandwidth=45e9
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Layer:
     best: str
     input: Shape
     add: Callable[[Network, Tensor], Tensor]
+    machine: Target = ZEN4
 
 
 def conv(
@@ -128,6 +133,13 @@ LAYERS = {
     # the tensor between the two would go to L3 and back
     "mobilenet_v2/features.2": expanded((1, 16, 112, 112), 96, 2),
     "mobilenet_v2/features.4": expanded((1, 24, 56, 56), 144, 2),
+    # cores that outrun their memory by more: weights in 24 bits
+    "resnet18/layer3.1.conv1, Zen 5": replace(
+        conv("winograd4_24bit", (1, 256, 14, 14), 256, 3), machine=ZEN5
+    ),
+    "resnet18/layer4.1.conv1, Zen 5": replace(conv("winograd2_24bit", (1, 512, 7, 7), 512, 3), machine=ZEN5),
+    "vgg16/conv5_1, Zen 5": replace(conv("winograd4_24bit", (1, 512, 14, 14), 512, 3), machine=ZEN5),
+    "vgg16/fc7": Layer("gemm_24bit", (1, 4096), lambda net, x: net.linear(x, 4096, name="layer")),
     "resnet18/fc": Layer("gemm", (1, 512), lambda net, x: net.linear(x, 1000, name="layer")),
     "vgg16/pool1": Layer("generic", (1, 64, 224, 224), lambda net, x: net.max_pool(x, 2, name="layer")),
 }
@@ -142,8 +154,8 @@ def choice(name: str, max_error: float = DEFAULT_MAX_ERROR, all_errors: bool = F
     net.output(layer.add(net, net.input("x", layer.input)))
     graph = clone(net.graph)
     options = Options(max_error=max_error, all_errors=all_errors)
-    run_pipeline(graph, (*PIPELINE, *fusions(options, ZEN4)))
-    choices = lower(net.graph, graph, options, ZEN4, Progress()).choices
+    run_pipeline(graph, (*PIPELINE, *fusions(options, layer.machine)))
+    choices = lower(net.graph, graph, options, layer.machine, Progress()).choices
     return next(
         c for node, c in choices.items() if "layer" in (node.name, *node.origin) and node.op != "relayout"
     )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from case import Case, f32
 from cases import cases
-from kernels import TARGETS, Job, assert_right, check_all, check_space, draw, run, target, workload
+from kernels import TARGETS, Job, assert_right, check_all, check_space, draw, expected, run, target, workload
 
 from convc.ir import Attrs, Step
-from convc.lowering.linear import Gemm
+from convc.lowering.linear import Gemm, Gemm24
 from convc.ops.linear import GemmAttrs
 from convc.schedules.base import NotApplicable
-from convc.schedules.cpu import gemm
+from convc.schedules.cpu import SCHEDULES
 from convc.tiling.gemm import GemmShape, gemm_width
+from convc.types import Array
 
 
 def product(id: str, m: int, k: int, n: int, c: tuple[int, ...] | None = None, **attrs: object) -> Case:
@@ -45,22 +48,73 @@ def test_equals_float64(machine):
     jobs = []
     for case in [*cases("gemm", "matmul"), *MORE]:
         if Gemm().applies(workload(case, Gemm(), machine), machine) is None:
-            jobs.append(Job.of(case, Gemm(), gemm, machine, (Step("relu"),)))
+            jobs.append(Job.of(case, Gemm(), SCHEDULES["gemm"], machine, (Step("relu"),)))
     assert len(jobs) > len(MORE) + 3
     check_all(jobs)
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
+def test_equals_float64_in_24_bits(machine):
+    """As exact as float32 sums, but for 2^-19 of each product."""
+    machine, jobs = replace(machine, l2=0), []
+    for case in [*cases("gemm", "matmul"), *MORE]:
+        w = workload(case, Gemm24(), machine)
+        if Gemm24().applies(w, machine) is None:
+            jobs.append(Job.of(case, Gemm24(), SCHEDULES["gemm_24bit"], machine, (Step("relu"),)))
+    assert len(jobs) > len(MORE) - 4
+    check_all(jobs, within_24_bits)
+
+
+def within_24_bits(job: Job, arrays: Sequence[Array], result: Array) -> None:
+    """The error of float32 sums and that of storage: relative to each product, of tiny weights absolute."""
+    reference, bound = expected(job.workload, arrays)
+    (size,) = expected(job.workload, [abs(a) for a in arrays])[:1]  # of all products, signs dropped
+    (inputs,) = expected(job.workload, [abs(arrays[0]), np.ones_like(arrays[1]), *arrays[2:]])[:1]
+    allowed = bound + 2.0**-19 * abs(size) + 2.0**-28 * abs(inputs)
+    assert (abs(result - reference) <= allowed).all(), str(job.workload)
+    predicted = job.lowering.error_bound(job.workload, [None, arrays[1]])
+    assert abs(result - reference).max() <= predicted * abs(reference).max()
+
+
+def test_every_configuration_in_24_bits_computes_the_same():
+    machine = replace(TARGETS[0], l2=0)
+    first = Job.of(product("space", 6, 32, 100, (100,)), Gemm24(), SCHEDULES["gemm_24bit"], machine)
+    configs = check_space(first, within_24_bits)
+    assert {c.unroll for c in configs} == {4, 8}
+    with pytest.raises(NotApplicable, match="does not divide"):
+        first.with_config(replace(first.config, unroll=2)).function()
+
+
+def test_weights_in_24_bits_are_fetched_ahead():
+    """With one row, each line once; with more rows than a tile has only the first pass would gain."""
+
+    def text(m: int) -> str:
+        case = product("prefetch", m, 64, 2048)
+        return str(Job.of(case, Gemm24(), SCHEDULES["gemm_24bit"], replace(TARGETS[0], l2=0)).function())
+
+    assert text(1).count("llvm.prefetch") == 3 * 4  # three words of four vectors for each step of k
+    assert text(61).count("llvm.prefetch") == 0
+
+
+def test_refusals_of_24_bits():
+    machine = TARGETS[0]
+    odd = Job.of(product("odd", 1, 1023, 4096), Gemm(), SCHEDULES["gemm"], machine)
+    assert "1023 terms of a sum are not a multiple of 4" in str(Gemm24().applies(odd.workload, machine))
+    small = Job.of(product("small", 1, 512, 1000), Gemm(), SCHEDULES["gemm"], machine)
+    assert "2000 KB, stay in caches of 2048 KB" in str(Gemm24().applies(small.workload, machine))
 
 
 def test_computed_bias_and_residual():
     case = product("computed-bias", 3, 16, 40, (40,), beta=0.5)
     case = replace(case, constants=(1,))
     steps = (Step("add", Attrs(), 3), Step("relu"))
-    job = Job.of(case, Gemm(), gemm, TARGETS[0], steps)
+    job = Job.of(case, Gemm(), SCHEDULES["gemm"], TARGETS[0], steps)
     arrays = draw(job.workload.inputs)
     assert_right(job, arrays, run([job], [arrays])[0])
 
 
 def test_every_configuration_computes_the_same():
-    first = Job.of(product("space", 6, 32, 100, (100,)), Gemm(), gemm, TARGETS[0])
+    first = Job.of(product("space", 6, 32, 100, (100,)), Gemm(), SCHEDULES["gemm"], TARGETS[0])
     configs = check_space(first)
     assert {c.rows for c in configs} == {1, 2, 3, 6}
     with pytest.raises(NotApplicable, match="does not divide"):
@@ -69,10 +123,10 @@ def test_every_configuration_computes_the_same():
 
 def test_one_row_costs_as_much_as_reading_its_weights():
     machine = target(16, 32)
-    job = Job.of(product("fc6", 1, 25088, 4096, (4096,), trans_b=True), Gemm(), gemm, machine)
+    job = Job.of(product("fc6", 1, 25088, 4096, (4096,), trans_b=True), Gemm(), SCHEDULES["gemm"], machine)
     seconds = Gemm().cost(job.workload, machine)
     assert 1.0 <= seconds * machine.memory_bandwidth / (4 * 25088 * 4096) <= 1.1
-    many = Job.of(product("many", 256, 1024, 1024), Gemm(), gemm, machine)
+    many = Job.of(product("many", 256, 1024, 1024), Gemm(), SCHEDULES["gemm"], machine)
     seconds = Gemm().cost(many.workload, machine)
     assert 1.0 <= seconds * machine.peak / (2 * 256 * 1024 * 1024) <= 1.15
 
@@ -87,7 +141,7 @@ def test_columns_are_stored_in_runs_that_leave_work_for_all_threads():
 
 
 def test_refusals():
-    job = Job.of(product("refused", 2, 8, 8), Gemm(), gemm, TARGETS[0])
+    job = Job.of(product("refused", 2, 8, 8), Gemm(), SCHEDULES["gemm"], TARGETS[0])
     computed = replace(job.workload, constant=(False, False))
     assert "must be constant" in str(Gemm().applies(computed, job.target))
     batched = replace(job.workload, op="matmul", inputs=(f32(2, 4, 8), f32(2, 8, 8)))

@@ -8,13 +8,31 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from case import Case
-from kernels import TARGETS, Job, assert_within_estimate, build, draw, expected, run, target, workload
+from kernels import (
+    TARGETS,
+    Job,
+    assert_within_estimate,
+    build,
+    check_all,
+    draw,
+    expected,
+    run,
+    target,
+    workload,
+)
 from layer_cases import conv, pooled
 
 from convc.codegen.machine import resolve
 from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
-from convc.lowering.winograd import Winograd, Winograd2, Winograd4, Winograd6
+from convc.lowering.winograd import (
+    Winograd,
+    Winograd2,
+    Winograd2In24,
+    Winograd4,
+    Winograd4In24,
+    Winograd6,
+)
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import SCHEDULES
 from convc.tiling.winograd import Group, best_group, fits_registers, groups, tile_counts
@@ -22,6 +40,7 @@ from convc.workload import ConvShape
 
 RELU = Step("relu")
 LOWERINGS: dict[int, Winograd] = {2: Winograd2(), 4: Winograd4(), 6: Winograd6()}
+IN_24: dict[int, Winograd] = {2: Winograd2In24(), 4: Winograd4In24()}
 
 CASES = [
     (4, conv("3x3", (1, 16, 14, 14), (32, 16, 3, 3), pads=1, bias=True)),
@@ -76,6 +95,42 @@ def test_equals_float64(machine):
     inputs = [draw(job.workload.inputs, i) for i, job in enumerate(jobs)]
     for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
         assert_within_estimate(job, arrays, result)
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
+def test_equals_float64_with_weights_in_24_bits(machine):
+    machine = replace(machine, l2=0)  # refuses nothing for being small
+    jobs = []
+    for m, case in CASES:
+        if m in IN_24:
+            steps = (Step("add", Attrs(), len(case.inputs)), RELU) if "residual" in case.id else (RELU,)
+            job = Job.of(case, IN_24[m], SCHEDULES[IN_24[m].schedule], machine, steps)
+            refused = job.lowering.applies(job.workload, machine)
+            if ConvShape.of(job.workload).ic % machine.lanes:
+                assert "lanes that need weights of zero" in str(refused)
+            else:
+                assert refused is None
+                jobs.append(job)
+    assert len(jobs) > 12
+    check_all(jobs, assert_within_estimate)
+
+
+def test_every_kind_of_group_with_weights_in_24_bits():
+    machine = replace(TARGETS[0], l2=0)
+    case = conv("groups", (1, 32, 9, 7), (64, 32, 3, 3), pads=1, bias=True)
+    first = Job.of(case, IN_24[2], SCHEDULES["winograd2_24bit"], machine)
+    configs = list(first.schedule.space(first.workload, machine))
+    chosen = {(c.phased, c.t_rows > 1, c.k_tile, c.k_panel, c.t_tile > 8): c for c in configs}
+    assert {c.phased for c in chosen.values()} == {False, True}
+    jobs = [first.with_config(c) for c in chosen.values()]
+    arrays = draw(first.workload.inputs)
+    for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
+        assert_within_estimate(job, arrays, result)
+    wide = replace(
+        first.config, images=1, t_images=1, rows=2, t_rows=2, cols=7, t_cols=7, k_tile=2, k_panel=2
+    )
+    with pytest.raises(NotApplicable, match="14 tiles x 2 vectors do not fit"):
+        first.with_config(wide).function()
 
 
 def test_every_kind_of_group():

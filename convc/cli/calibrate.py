@@ -14,6 +14,7 @@ _UNITS = {
     "core_flops": (1e9, "GFLOP/s, one core alone"),
     "flops": (1e9, "GFLOP/s a core, all cores busy, as all that follow"),
     "broadcast_flops": (1e9, "GFLOP/s a core, a factor of each multiply-add broadcast from L1"),
+    "unpacked_flops": (1e9, "GFLOP/s a core, each weight unpacked from 24 bits for 8 multiply-adds"),
     "l1_loads": (1e9, "billion vector loads a second and core"),
     "l2_bandwidth": (1e9, "GB/s a core, reads"),
     "l2_copy_bandwidth": (1e9, "GB/s a core, reads plus writes"),

@@ -60,6 +60,7 @@ class Calibration:
     core_flops: float
     flops: float
     broadcast_flops: float
+    unpacked_flops: float
     l1_loads: float
     l2_bandwidth: float
     l2_copy_bandwidth: float

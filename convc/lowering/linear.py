@@ -10,7 +10,7 @@ into a constant `c`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm import te, tirx
@@ -18,24 +18,29 @@ from tvm import te, tirx
 from convc.lowering.base import Layouts, Lowering
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
+from convc.lowering.weights import encoded, parameter, restored, stays_in_cache, storage_error, stored
+from convc.ops.linear import GemmAttrs
 from convc.target import Target
 from convc.tiling.gemm import GemmShape, gemm_seconds, gemm_width
 from convc.tiling.registers import flatten, unflatten
+from convc.tiling.storage import FLOAT24, FLOAT32, Storage
 from convc.types import PLAIN, Array
 from convc.workload import OUTPUT, PRODUCT, Workload
 
 
-def _pack_columns(b: Array, alpha: float, width: int) -> Array:
-    """`alpha` times a matrix (K, N) as (N / width, K, width), zeros beyond N.
+def _pack_columns(b: Array, alpha: float, width: int, storage: Storage) -> Array:
+    """`alpha` times a matrix (K, N) as (N / width, K, width), zeros beyond N; then as `storage` has it.
 
     One block of columns at a time: the weights of a fully connected layer may take half a gigabyte, which a
     float64 copy of the whole would triple.
     """
     k, n = b.shape
-    packed = np.zeros((-(-n // width), k, width), "float32")
+    packed = np.empty(*stored((-(-n // width), k, width), storage))
     for block, start in zip(packed, range(0, n, width), strict=True):
         columns = b[:, start : start + width]
-        block[:, : columns.shape[1]] = columns if alpha == 1.0 else columns.astype("float64") * alpha
+        panel = np.zeros((k, width), "float32")
+        panel[:, : columns.shape[1]] = columns if alpha == 1.0 else columns.astype("float64") * alpha
+        block[:] = encoded(panel, storage)
     return packed
 
 
@@ -44,6 +49,7 @@ class Gemm(Lowering):
 
     name = "gemm"
     ops = ("gemm", "matmul")
+    storage: ClassVar[Storage] = FLOAT32
 
     def applies(self, w: Workload, target: Target) -> str | None:
         a, b = w.inputs[0], w.inputs[1]
@@ -63,7 +69,8 @@ class Gemm(Lowering):
         if index == 1:
             transposed = w.op == "gemm" and attrs.trans_b
             alpha = attrs.alpha if w.op == "gemm" else 1.0
-            return _pack_columns(array.T if transposed else array, alpha, gemm_width(GemmShape.of(w), target))
+            b = array.T if transposed else array
+            return _pack_columns(b, alpha, gemm_width(GemmShape.of(w), target), self.storage)
         if index == 2 and w.arity > 2:
             return np.asarray(array.astype("float64") * attrs.beta, "float32", order="C")
         return super().pack(w, target, index, array)
@@ -75,7 +82,7 @@ class Gemm(Lowering):
         assert kind is not None
         width = gemm_width(g, target)
         a = placeholder(kind, "a")
-        b = te.placeholder((-(-g.n // width), g.k, width), "float32", "b")
+        words, b = parameter((-(-g.n // width), g.k, width), "b", self.storage)
         k = te.reduce_axis((0, g.k), "k")
         transposed = w.op == "gemm" and attrs.trans_a
         rows = kind.shape[:-1]
@@ -92,6 +99,7 @@ class Gemm(Lowering):
         def value(*index: Any) -> Any:
             column = index[-1]
             total = product(flatten(index[:-1], out.shape[:-1]), column // width, column % width)
+            total = restored(total, self.storage)
             if bias is not None:
                 where = index[len(index) - len(bias.shape) :]
                 addend = bias(*(0 if int(e) == 1 else i for e, i in zip(bias.shape, where, strict=True)))
@@ -100,10 +108,35 @@ class Gemm(Lowering):
 
         result = te.compute(out.shape, value, name=OUTPUT)
         extra = [] if bias is None else [bias]
-        return te.create_prim_func([a, b, *extra, *operands.values(), result])
+        return te.create_prim_func([a, words, *extra, *operands.values(), result])
 
     def cost(self, w: Workload, target: Target) -> float:
-        return gemm_seconds(GemmShape.of(w), target)
+        return gemm_seconds(GemmShape.of(w), target, self.storage)
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         return sum_error(GemmShape.of(w).k)
+
+
+class Gemm24(Gemm):
+    """The same with its matrix in 24 bits (`weights`), for few rows and matrices that caches cannot keep."""
+
+    name = "gemm_24bit"
+    exact = False
+    storage = FLOAT24
+
+    def applies(self, w: Workload, target: Target) -> str | None:
+        refused = super().applies(w, target)
+        if refused is not None:
+            return refused
+        g = GemmShape.of(w)
+        if g.k % self.storage.rows:
+            return (
+                f"{g.k} terms of a sum are not a multiple of {self.storage.rows}, stored together"
+            )
+        return stays_in_cache(4 * g.k * g.n, target)
+
+    def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
+        matrix, attrs = weights[1], w.attrs
+        assert matrix is not None
+        alpha = attrs.alpha if isinstance(attrs, GemmAttrs) else 1.0
+        return super().error_bound(w, weights) + storage_error(matrix, self.storage, abs(alpha))

@@ -8,10 +8,10 @@ from convc.lowering.fft import Fft
 from convc.lowering.generic import Generic
 from convc.lowering.grouped import Grouped
 from convc.lowering.im2col import Im2col
-from convc.lowering.linear import Gemm
+from convc.lowering.linear import Gemm, Gemm24
 from convc.lowering.separable import Separable
 from convc.lowering.transpose import DirectTranspose
-from convc.lowering.winograd import Winograd2, Winograd4, Winograd6
+from convc.lowering.winograd import Winograd2, Winograd2In24, Winograd4, Winograd4In24, Winograd6
 from convc.lowering.winograd_rows import WinogradRows
 
 LOWERINGS: tuple[Lowering, ...] = (
@@ -22,9 +22,12 @@ LOWERINGS: tuple[Lowering, ...] = (
     Winograd2(),
     Winograd4(),
     Winograd6(),
+    Winograd2In24(),
+    Winograd4In24(),
     WinogradRows(),
     Fft(),
     Separable(),
     Gemm(),
+    Gemm24(),
     Generic(),
 )

@@ -30,7 +30,9 @@ from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.lowering.filtering import sampled_error, transformed
+from convc.lowering.weights import encoded, parameter, restored, stays_in_cache
 from convc.target import Target
+from convc.tiling.storage import FLOAT24, FLOAT32, Storage
 from convc.tiling.winograd import OVERRUN, best_group, phases, tile_counts, tile_outputs, tile_sizes
 from convc.types import Array
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Halo, Workload
@@ -95,6 +97,7 @@ class Winograd(Lowering):
     ops = ("conv", "conv_max_pool")
     exact = False
     m: ClassVar[int]
+    storage: ClassVar[Storage] = FLOAT32
 
     def applies(self, w: Workload, target: Target) -> str | None:
         """Dense float32 convolutions with 2 to 7 taps, more than the stride, on one or two axes."""
@@ -157,7 +160,7 @@ class Winograd(Lowering):
         sizes = u.shape[:-2]
         packed = np.zeros((*sizes, -(-k // lanes), lanes, -(-c // lanes) * lanes), "float32")
         packed.reshape(*sizes, -1, packed.shape[-1])[..., :k, :c] = u
-        return np.ascontiguousarray(np.moveaxis(packed, -3, 0).swapaxes(-1, -2))
+        return encoded(np.ascontiguousarray(np.moveaxis(packed, -3, 0).swapaxes(-1, -2)), self.storage)
 
     def compute(self, w: Workload, target: Target) -> Any:
         """Stages over the whole map; a schedule computes them group of tiles by group of tiles."""
@@ -168,7 +171,7 @@ class Winograd(Lowering):
         lanes = target.lanes
         kb, cb = -(-s.oc // lanes), -(-s.ic // lanes)
         x = placeholder(x_type, "x", self.halo(w, target))
-        u = te.placeholder((kb, *tiling.sizes, cb * lanes, lanes), "float32", "u")
+        words, u = parameter((kb, *tiling.sizes, cb * lanes, lanes), "u", self.storage)
         biased = w.arity > 2 and w.inputs[2] is not None
         bias = te.placeholder((kb, lanes), "float32", "bias") if biased else None
         operands = operand_placeholders(w)
@@ -187,22 +190,23 @@ class Winograd(Lowering):
             value = largest(
                 s.window, lambda tap: y(n, k, *tile, *(f + t for f, t in zip(first, tap, strict=True)), lane)
             )
+            value = restored(value, self.storage)
             if bias is not None:
                 value = value + bias[k, lane]
             return finish(value, w, operands, (n, k, *position, lane))
 
         out = te.compute(w.outputs[0].physical, result, OUTPUT)
-        return te.create_prim_func([x, u, *([bias] if biased else []), *operands.values(), out])
+        return te.create_prim_func([x, words, *([bias] if biased else []), *operands.values(), out])
 
     def cost(self, w: Workload, target: Target) -> float:
         """The time of the best group of tiles (`tiling.winograd.seconds`)."""
-        return best_group(ConvShape.of(w), self.m, target)[0]
+        return best_group(ConvShape.of(w), self.m, target, self.storage)[0]
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         """Largest difference between float32 and float64 on random tiles, with the layer's own weights."""
         kernel = weights[1]
         assert kernel is not None
-        return sampled_error(kernel, Tiling.of(ConvShape.of(w), self.m).algorithms)
+        return sampled_error(kernel, Tiling.of(ConvShape.of(w), self.m).algorithms, self.storage)
 
 
 class Winograd2(Winograd):
@@ -224,6 +228,35 @@ class Winograd6(Winograd):
 
     name = "winograd6"
     m = 6
+
+
+class _Winograd24(Winograd):
+    """The same with U in 24 bits (`weights`), for few tiles and many channels."""
+
+    storage = FLOAT24
+
+    def applies(self, w: Workload, target: Target) -> str | None:
+        refused = super().applies(w, target)
+        if refused is not None:
+            return refused
+        s = ConvShape.of(w)
+        if s.ic % target.lanes:
+            return f"{s.ic} input channels leave lanes that need weights of zero, which 24 bits do not have"
+        return stays_in_cache(4 * s.oc * s.ic * math.prod(tile_sizes(s, self.m)), target)
+
+
+class Winograd2In24(_Winograd24):
+    """F(2, r), U in 24 bits."""
+
+    name = "winograd2_24bit"
+    m = 2
+
+
+class Winograd4In24(_Winograd24):
+    """F(4, r), U in 24 bits."""
+
+    name = "winograd4_24bit"
+    m = 4
 
 
 def _stage(name: str, shape: Sequence[int], matrix: Matrix, axis: int, read: Read) -> Tensor:

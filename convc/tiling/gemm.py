@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from convc.target import Target
 from convc.tiling.registers import Tile, divisors, imbalance, overlapped_seconds, tile_cycles
+from convc.tiling.storage import FLOAT32, Storage
 from convc.workload import Workload
 
 
@@ -45,12 +46,13 @@ def gemm_tile(g: GemmShape, target: Target) -> Tile:
     return max((t for t in tiles if t.fits(target)), key=lambda t: t.cols)
 
 
-def gemm_seconds(g: GemmShape, target: Target) -> float:
+def gemm_seconds(g: GemmShape, target: Target, storage: Storage = FLOAT32) -> float:
     """Predicted time of `gemm`: with few rows, that of reading the constant matrix from memory."""
     width = gemm_width(g, target)
     columns = -(-g.n // width)
     tile = gemm_tile(g, target)
     even = imbalance(columns * g.m // tile.cols, target.threads)
     arithmetic = 2 * g.m * g.k * columns * width * tile_cycles(tile, g.k, target) * even / target.peak
-    traffic = 4 * g.k * columns * width / target.memory_bandwidth
+    arithmetic *= 1 + storage.unpacking(target) / tile.cols
+    traffic = storage.nbytes * g.k * columns * width / target.memory_bandwidth
     return overlapped_seconds(arithmetic, traffic, target)

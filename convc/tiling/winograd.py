@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from convc.target import Target
 from convc.tiling.registers import Tile, divisors, tile_cycles
+from convc.tiling.storage import FLOAT32, Storage
 from convc.workload import ConvShape
 
 OVERRUN = 64
@@ -71,15 +72,16 @@ class Group:
         return self.t_images * self.t_rows * self.t_cols
 
 
-def fits_registers(t_tile: int, k_tile: int, target: Target) -> bool:
-    """Whether sums, weights and a broadcast input fit: t * k sums, k weights, and 1 for the broadcast.
+def fits_registers(t_tile: int, k_tile: int, target: Target, storage: Storage = FLOAT32) -> bool:
+    """Whether sums, weights and a broadcast input fit: t * k sums, k weights a row, and 1 for the broadcast.
 
     AVX-512 takes the broadcast from memory as an operand of the multiply-add, and saves its register where
     it is used once. Without fused multiply-add one more register holds the product.
     """
     broadcast = 0 if k_tile == 1 and target.isa == "avx512" else 1
     product = 1 if target.isa == "generic" else 0
-    return t_tile * k_tile + k_tile + broadcast + product <= target.registers
+    weights = k_tile * storage.rows + storage.temporaries
+    return t_tile * k_tile + weights + broadcast + product <= target.registers
 
 
 def even_parts(count: int, longest: int) -> list[int]:
@@ -90,7 +92,7 @@ def even_parts(count: int, longest: int) -> list[int]:
     return list(parts)
 
 
-def groups(s: ConvShape, m: int, target: Target) -> Iterator[Group]:
+def groups(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> Iterator[Group]:
     """All groups worth considering."""
     rows, cols = (1, *tile_counts(s, m))[-2:]
     blocks = -(-s.oc // target.lanes)
@@ -103,7 +105,7 @@ def groups(s: ConvShape, m: int, target: Target) -> Iterator[Group]:
                 for t_images in divisors(s.n):
                     if (t_images > 1 and (t_rows < rows or t_cols < cols)) or (t_rows > 1 and t_cols < cols):
                         continue
-                    if not fits_registers(t_images * t_rows * t_cols, k_tile, target):
+                    if not fits_registers(t_images * t_rows * t_cols, k_tile, target, storage):
                         continue
                     found = _groups_of(s, (rows, cols), (t_images, t_rows, t_cols), k_tile, target.lanes)
                     yield from (g for g in found if whole_phases(s, g))
@@ -163,7 +165,7 @@ def _transform(s: ConvShape, m: int, target: Target, *, inverse: bool) -> float:
     return total + math.prod(extents)
 
 
-def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
+def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = FLOAT32) -> float:
     """Predicted time of a convolution that is computed in groups `g`, on all threads.
 
     Transformed weights come from memory once for each inference, since a network's weights exceed its
@@ -182,10 +184,10 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target) -> float:
     # one group, on one thread
     register = Tile(g.t_images * g.t_rows, g.t_cols, g.k_tile)
     multiply = frequencies * kb * cb * target.lanes * g.tiles / rate
-    multiply *= tile_cycles(register, cb * target.lanes, target)
+    multiply *= tile_cycles(register, cb * target.lanes, target) * (1 + storage.unpacking(target) / g.t_tile)
     forward = TRANSFORM * g.tiles * cb * _transform(s, m, target, inverse=False) / rate
     inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
-    weights = frequencies * cb * target.lanes * kb * vector
+    weights = storage.nbytes * frequencies * cb * target.lanes * kb * target.lanes
     v, m_panel = (frequencies * g.tiles * n * vector for n in (cb, g.k_panel))
     from_memory = UNEVEN * weights / target.memory_bandwidth
     spilled = _spilled(v + m_panel, target)  # part of V and M that L2 does not hold
@@ -262,6 +264,7 @@ def _spilled(size: float, target: Target) -> float:
 
 
 @lru_cache(maxsize=1024)
-def best_group(s: ConvShape, m: int, target: Target) -> tuple[float, Group]:
+def best_group(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> tuple[float, Group]:
     """The predicted time of the fastest group, and that group."""
-    return min(((seconds(s, m, g, target), g) for g in groups(s, m, target)), key=lambda entry: entry[0])
+    priced = ((seconds(s, m, g, target, storage), g) for g in groups(s, m, target, storage))
+    return min(priced, key=lambda entry: entry[0])

@@ -38,8 +38,10 @@ from tvm import tirx
 
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.prefetch import LINE, SEVERAL, TO_L1, TO_L2, before, spread
+from convc.schedules.cpu.tiles import unpack
 from convc.target import Target
 from convc.tiling.registers import flatten, unflatten
+from convc.tiling.storage import FLOAT32, Storage
 from convc.tiling.winograd import (
     OVERRUN,
     Group,
@@ -69,20 +71,21 @@ class WinogradConfig(Group, Config):
 class WinogradSchedule:
     """The schedule for tiles of `m` outputs on each axis."""
 
-    def __init__(self, m: int) -> None:
+    def __init__(self, m: int, storage: Storage = FLOAT32) -> None:
         self.m = m
+        self.storage = storage
 
     def default(self, w: Workload, target: Target) -> WinogradConfig:
         """The group with the least predicted time."""
-        return WinogradConfig(**asdict(best_group(ConvShape.of(w), self.m, target)[1]))
+        return WinogradConfig(**asdict(best_group(ConvShape.of(w), self.m, target, self.storage)[1]))
 
     def space(self, w: Workload, target: Target) -> Iterator[WinogradConfig]:
         """Groups predicted to take at most twice the time of the best, which comes first."""
         s = ConvShape.of(w)
-        least = best_group(s, self.m, target)[0]
+        least = best_group(s, self.m, target, self.storage)[0]
+        found = groups(s, self.m, target, self.storage)
         priced = sorted(
-            ((seconds(s, self.m, g, target), g) for g in groups(s, self.m, target)),
-            key=lambda entry: entry[0],
+            ((seconds(s, self.m, g, target, self.storage), g) for g in found), key=lambda entry: entry[0]
         )
         for price, group in priced:
             if price > 2 * least:
@@ -92,7 +95,7 @@ class WinogradSchedule:
     def apply(self, sch: Any, w: Workload, target: Target, config: WinogradConfig) -> None:
         """Put all stages under the loop over groups, then each in registers. Raises NotApplicable."""
         s = ConvShape.of(w)
-        _check(s, self.m, target, config)
+        _check(s, self.m, target, config, self.storage)
         rank = len(s.kernel)
         outer, panel, tiles = _group_loops(sch, s, self.m, config)
 
@@ -107,7 +110,7 @@ class WinogradSchedule:
             # An odd number of cache lines between frequencies: the lines of a tile fall into different sets.
             sch.storage_align(name, 0, rank - 1, *ODD_LINES)
 
-        pieces, tile_loops, reduction = _product_loops(sch, rank, config)
+        pieces, tile_loops, reduction = _product_loops(sch, rank, config, self.storage)
         *transform, tile = _transform_loops(sch, rank, forward)
         counts = [int(sch.get(loop).extent) for loop in outer]
         group, row = sch.fuse(*outer), sch.fuse(*transform)
@@ -120,7 +123,7 @@ class WinogradSchedule:
             _prefetch_input(sch, s, self.m, config, group, counts, row, tile)
 
 
-def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None:
+def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig, storage: Storage) -> None:
     """Raise NotApplicable for a group that cannot be made."""
     blocks = -(-s.oc // target.lanes)
     if blocks % config.k_tile:
@@ -150,7 +153,7 @@ def _check(s: ConvShape, m: int, target: Target, config: WinogradConfig) -> None
         raise NotApplicable(
             f"A group of {config.rows} x {config.cols} reaches more than {OVERRUN} tiles over the edge."
         )
-    if not fits_registers(config.t_tile, config.k_tile, target):
+    if not fits_registers(config.t_tile, config.k_tile, target, storage):
         raise NotApplicable(
             f"{config.t_tile} tiles x {config.k_tile} vectors do not fit {target.registers} vector registers."
         )
@@ -180,7 +183,9 @@ def _group_loops(
     return outer, panel, tiles
 
 
-def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Loop], list[Loop], Loop]:
+def _product_loops(
+    sch: Any, rank: int, config: WinogradConfig, storage: Storage
+) -> tuple[list[Loop], list[Loop], Loop]:
     """Sums of a register tile over all input channels; returns the loops around that sum.
 
     They are those over panels of weights, those over register tiles, and the reduction's over blocks.
@@ -191,14 +196,16 @@ def _product_loops(sch: Any, rank: int, config: WinogradConfig) -> tuple[list[Lo
     register = (config.t_images, *(config.t_rows, config.t_cols)[-rank:])
     outer, inner = zip(*(sch.split(a, [None, b]) for a, b in zip(t, register, strict=True)), strict=True)
     k_outer, k = sch.split(kb, [None, config.k_tile])
+    ci, row = sch.split(ci, [None, storage.rows])
     # channels inside tiles: the other way round LLVM keeps all broadcasts alive and spills
-    sch.reorder(*frequencies, k_outer, *outer, co, ci, *inner, k, lane)
+    sch.reorder(*frequencies, k_outer, *outer, co, ci, row, *inner, k, lane)
     sch.reverse_compute_at(store, outer[-1], preserve_unit_loops=True)
     *copied, store_lane = sch.get_loops(store)
-    for loop in (*inner, k, *copied[-rank - 2 :]):
+    for loop in (row, *inner, k, *copied[-rank - 2 :]):
         sch.unroll(loop)
     for loop in (lane, store_lane):
         sch.vectorize(loop)
+    unpack(sch, ci, storage, int(sch.get(lane).extent))
     return [*frequencies, k_outer], list(outer), co
 
 
@@ -228,7 +235,7 @@ def _prefetch_weights(
         reduction,
         slot=flatten([f.loop_var for f in visits], [f.extent for f in visits]),
         slots=passes * int(visits[-1].extent),
-        lines=channels // per_line,
+        lines=-(-channels // per_line),
         load=load,
         level=TO_L1 if passes >= SEVERAL else TO_L2,
     )

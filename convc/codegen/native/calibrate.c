@@ -21,6 +21,7 @@ enum { /* figures, in cycles, FLOP, vector loads or bytes a second, and seconds 
   CORE_FLOPS, /* likewise */
   FLOPS,      /* one core while all run, as all that follow */
   BROADCAST_FLOPS,
+  UNPACKED_FLOPS,
   L1_LOADS,
   L2_BANDWIDTH,
   L2_COPY_BANDWIDTH,
@@ -38,7 +39,8 @@ enum { /* figures, in cycles, FLOP, vector loads or bytes a second, and seconds 
 #define REPEATS 10  /* at least, however long they take: the process may be suspended meanwhile */
 
 typedef float Vector __attribute__((vector_size(4 * LANES), may_alias));
-enum { WIDTH = sizeof(Vector), SUMS = 12, ROUNDS = 8192, LAUNCHES = 50, PAGE = 4096 };
+typedef int Words __attribute__((vector_size(4 * LANES), may_alias));
+enum { WIDTH = sizeof(Vector), SUMS = 12, UNPACKED_SUMS = 8, ROUNDS = 8192, LAUNCHES = 50, PAGE = 4096 };
 enum { VOLUME = 64 << 20, CHUNK = 4 << 20 }; /* bytes that a region reads from caches and from memory */
 
 #if defined(__AVX512F__)
@@ -174,6 +176,32 @@ static int multiply_add_broadcast(int id, TaskEnvironment *environment, void *da
   return 0;
 }
 
+/* The same with weights in 24 bits, unpacked for UNPACKED_SUMS multiply-adds each: the inner loop of a register
+ * tile whose weights are stored so. Words are as `convc.lowering.weights` describes them. */
+static int multiply_add_unpacked(int id, TaskEnvironment *environment, void *data) {
+  (void)id, (void)environment, (void)data;
+  float factors[4 * UNPACKED_SUMS] = {1e-3f}, *y = factors;
+  Words stored[3] = {{0}}, *words = stored;
+  Vector sums[UNPACKED_SUMS] = {{0}};
+  __asm__ volatile("" : "+r"(y), "+r"(words));
+#pragma GCC unroll 8
+  for (int i = 0; i < UNPACKED_SUMS; i++) OPAQUE(sums[i]);
+  for (int round = 0; round < ROUNDS; round++) {
+    FORGET_MEMORY();
+    Words last = words[0] << 24 | (words[1] << 16 & 0xff0000) | (words[2] << 8 & 0xff00);
+    Words rows[4] = {words[0], words[1], words[2], last};
+#pragma GCC unroll 4
+    for (int row = 0; row < 4; row++) {
+      Vector x = (Vector)((rows[row] >> 3 & (int)0x8fffffff) | 0x30000000);
+#pragma GCC unroll 8
+      for (int i = 0; i < UNPACKED_SUMS; i++) sums[i] += x * y[4 * i + row];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < UNPACKED_SUMS; i++) USE(sums[i]);
+  return 0;
+}
+
 /* Where the bytes of a thread begin. */
 static char *place(const Job *job, int id, const TaskEnvironment *environment) {
   size_t share = WORKSPACE / environment->num_task / PAGE * PAGE;
@@ -233,6 +261,8 @@ static int measure_arithmetic(const Call *call) {
   figures(call)[CORE_FLOPS] = operations / fastest(alone, multiply_add, &job);
   figures(call)[FLOPS] = operations / fastest(together, multiply_add, &job);
   figures(call)[BROADCAST_FLOPS] = operations / fastest(together, multiply_add_broadcast, &job);
+  const double unpacked = 2.0 * LANES * 4 * UNPACKED_SUMS * ROUNDS;
+  figures(call)[UNPACKED_FLOPS] = unpacked / fastest(together, multiply_add_unpacked, &job);
   return 0;
 }
 

@@ -1,0 +1,34 @@
+"""How the weights of a kernel are stored, and what it costs to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convc.target import Target
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A format of weights. `rows` consecutive rows of vectors become float32 together, in registers."""
+
+    bits: int
+    """Of a weight."""
+    rows: int
+    temporaries: int
+    """Registers that unpacking needs for itself."""
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of a weight."""
+        return self.bits / 8
+
+    def unpacking(self, target: Target) -> float:
+        """Multiply-adds in whose time a vector becomes float32: few where other ports do it beside them."""
+        if self.rows == 1:
+            return 0.0
+        return max(0.0, 8 * (target.broadcast_flops / target.unpacked_flops - 1))
+
+
+FLOAT32 = Storage(32, 1, 0)
+FLOAT24 = Storage(24, 4, 3)
+"""Three quarters of the bytes, for layers that wait for memory; `convc.lowering.weights` has the format."""
