@@ -163,7 +163,7 @@ def test_reasons_are_shown() -> None:
     for detailed in (False, True):
         text = io.StringIO()
         table = render([replace(layer, reason="chosen over fast")], detailed=detailed)
-        Console(width=400, file=text).print(table)
+        Console(width=600, file=text).print(table)
         assert "chosen over fast" in text.getvalue()
 
 

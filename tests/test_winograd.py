@@ -99,7 +99,6 @@ def test_equals_float64(machine):
 
 @pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
 def test_equals_float64_with_weights_in_24_bits(machine):
-    machine = replace(machine, l2=0)  # refuses nothing for being small
     jobs = []
     for m, case in CASES:
         if m in IN_24:
@@ -116,7 +115,7 @@ def test_equals_float64_with_weights_in_24_bits(machine):
 
 
 def test_every_kind_of_group_with_weights_in_24_bits():
-    machine = replace(TARGETS[0], l2=0)
+    machine = TARGETS[0]
     case = conv("groups", (1, 32, 9, 7), (64, 32, 3, 3), pads=1, bias=True)
     first = Job.of(case, IN_24[2], SCHEDULES["winograd2_24bit"], machine)
     configs = list(first.schedule.space(first.workload, machine))

@@ -18,7 +18,7 @@ from tvm import te, tirx
 from convc.lowering.base import Layouts, Lowering
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
-from convc.lowering.weights import encoded, parameter, restored, stays_in_cache, storage_error, stored
+from convc.lowering.weights import encoded, parameter, restored, storage_error, stored
 from convc.ops.linear import GemmAttrs
 from convc.target import Target
 from convc.tiling.gemm import GemmShape, gemm_seconds, gemm_width
@@ -130,10 +130,8 @@ class Gemm24(Gemm):
             return refused
         g = GemmShape.of(w)
         if g.k % self.storage.rows:
-            return (
-                f"{g.k} terms of a sum are not a multiple of {self.storage.rows}, stored together"
-            )
-        return stays_in_cache(4 * g.k * g.n, target)
+            return f"{g.k} terms of a sum are not a multiple of {self.storage.rows}, stored together"
+        return None
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         matrix, attrs = weights[1], w.attrs

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from convc.target import Target
 from convc.tiling.storage import FLOAT32, Storage
 from convc.types import Array
 from convc.workload import WEIGHTS
@@ -124,15 +123,8 @@ def rounded(weights: Array, storage: Storage) -> Array:
     if storage == FLOAT32:
         return weights.astype("float32").astype("float64")
     mantissa, exponent = np.frexp(weights.astype("float64"))
-    return np.ldexp(np.round(mantissa / ROUNDING) * ROUNDING, exponent)
-
-
-def stays_in_cache(nbytes: int, target: Target) -> str | None:
-    """Why weights of so many bytes are better stored as float32, if they are: nobody waits for memory."""
-    cache = target.threads * target.l2
-    if nbytes > cache:
-        return None
-    return f"its weights, {nbytes >> 10} KB, stay in caches of {cache >> 10} KB"
+    nearest: Array = np.ldexp(np.round(mantissa / ROUNDING) * ROUNDING, exponent)
+    return nearest
 
 
 def storage_error(weights: Array, storage: Storage, gain: float = 1.0) -> float:

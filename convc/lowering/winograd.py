@@ -30,7 +30,7 @@ from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.lowering.filtering import sampled_error, transformed
-from convc.lowering.weights import encoded, parameter, restored, stays_in_cache
+from convc.lowering.weights import encoded, parameter, restored
 from convc.target import Target
 from convc.tiling.storage import FLOAT24, FLOAT32, Storage
 from convc.tiling.winograd import OVERRUN, best_group, phases, tile_counts, tile_outputs, tile_sizes
@@ -242,7 +242,7 @@ class _Winograd24(Winograd):
         s = ConvShape.of(w)
         if s.ic % target.lanes:
             return f"{s.ic} input channels leave lanes that need weights of zero, which 24 bits do not have"
-        return stays_in_cache(4 * s.oc * s.ic * math.prod(tile_sizes(s, self.m)), target)
+        return None
 
 
 class Winograd2In24(_Winograd24):

@@ -17,10 +17,10 @@ class Storage:
     temporaries: int
     """Registers that unpacking needs for itself."""
 
-    @property
-    def nbytes(self) -> float:
-        """Bytes of a weight."""
-        return self.bits / 8
+    def nbytes(self, count: int, target: Target) -> float:
+        """Bytes to fetch for `count` weights: no fewer than of float32 where caches keep those."""
+        whole = 4 * count
+        return whole if whole <= target.threads * target.l2 else whole * self.bits / 32
 
     def unpacking(self, target: Target) -> float:
         """Multiply-adds in whose time a vector becomes float32: few where other ports do it beside them."""
