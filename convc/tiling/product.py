@@ -238,10 +238,12 @@ def _pixels_outweigh(s: ConvShape) -> bool:
 
 FOREIGN = 6
 """Time to read lines that another core has written, relative to weights that are fetched ahead."""
-COLD = 0.35
-"""Part of the time to fetch weights from memory that is seen although they are fetched ahead.
+COLD = 1.9
+"""Part of the time to fetch weights from memory that is seen, for each time that arithmetic takes as long.
 
-3x3, 512 channels at 7x7 on two Zen 5 threads: 0.58 ms, arithmetic 0.49, weights 0.20.
+They are fetched ahead, which hides the more the longer arithmetic takes. 3x3, 512 channels at 7x7 on Zen 5,
+two threads: 0.59 to 0.67 ms, arithmetic 0.45, weights 0.19; one thread: 1.04, 0.90, 0.22. 1x1, 1024 to 2048
+channels with stride 2 at 14x14, two threads: 0.55, 0.41, 0.17.
 """
 
 
@@ -271,9 +273,8 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: float, target:
     waiting = again / (target.threads * target.l3_bandwidth)
     cold = weights / target.memory_bandwidth
     traffic = memory_seconds(4 * values, target) + cold
-    return (
-        overlapped_seconds(arithmetic, traffic, target) + (COLD - EXPOSED) * min(arithmetic, cold) + waiting
-    )
+    seen = max(0.0, COLD * min(1.0, cold / arithmetic) - EXPOSED) * min(arithmetic, cold)
+    return overlapped_seconds(arithmetic, traffic, target) + seen + waiting
 
 
 def direct_seconds(s: ConvShape, target: Target) -> float:
