@@ -32,8 +32,8 @@ class Storage:
 SEEN = 0.25
 """Part of unpacking that kernels show, which meanwhile read a quarter less from L2.
 
-Winograd of 512 channels at 28x28, which waits for nothing else, in tiles of 7 on Zen 5: 1.02 times the time of
-float32, 128 channels 1.02 to 1.03 times, where unpacking alone takes as long as 1.5 multiply-adds.
+Winograd of 512 channels at 28x28, which waits for nothing else, in tiles of 7 on Zen 5: 1.02 times the time
+of float32, 128 channels 1.02 to 1.03 times, where unpacking alone takes as long as 1.5 multiply-adds.
 """
 
 
