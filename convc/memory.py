@@ -76,11 +76,11 @@ class Constants:
 
     arrays: list[tuple[int, Array]] = field(default_factory=list)
     nbytes: int = 0
-    _places: dict[tuple[Value, Workload, int], Location] = field(default_factory=dict)
+    _places: dict[tuple[Value, str, Workload, int], Location] = field(default_factory=dict)
 
     def place(self, value: Value, data: Array, choice: Choice, index: int, target: Target) -> Location:
         """Where `choice` finds input `index`, packed as it wants it."""
-        key = (value, choice.workload, index)
+        key = (value, choice.lowering.name, choice.workload, index)
         if key not in self._places:
             packed = np.ascontiguousarray(choice.lowering.pack(choice.workload, target, index, data))
             offset = -(-self.nbytes // ALIGNMENT) * ALIGNMENT

@@ -8,7 +8,6 @@ taken is decided for the whole graph at once, in `assign`.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -114,9 +113,13 @@ class Selector:
         table: list[Candidate] = []
         allowed: list[Option] = []
         for entry in self._priced(workload):
+            refused = entry.refused(weights)
+            if refused:
+                table.append(Candidate(entry.lowering.name, rejected=refused))
+                continue
             candidate = entry.candidate
             limit = allowed[0].seconds + copies if allowed else float("inf")
-            if entry.options and (entry.options[0].seconds <= limit or self.all_errors):
+            if entry.options[0].seconds <= limit or self.all_errors:
                 error = entry.lowering.error_bound(entry.options[0].workload, weights)
                 candidate = replace(candidate, error=error)
                 # Rounding itself is no ground for rejection: something has to compute the layer.
@@ -179,16 +182,17 @@ class Selector:
         table: list[Candidate] = []
         allowed: tuple[Option, ...] = ()
         for entry in priced:
-            candidate, chosen = entry.candidate, entry.lowering.name == wanted
-            if chosen and entry.refusal:
-                raise OptionError(f"--algo: '{wanted}' cannot compute '{node.name}': {entry.refusal}.")
-            if entry.options and (chosen or self.all_errors):
+            chosen = entry.lowering.name == wanted
+            refused = entry.refused(weights)
+            if chosen and refused:
+                raise OptionError(f"--algo: '{wanted}' cannot compute '{node.name}': {refused}.")
+            if refused:
+                table.append(Candidate(entry.lowering.name, rejected=refused))
+                continue
+            candidate = entry.candidate
+            if chosen or self.all_errors:
                 error = entry.lowering.error_bound(entry.options[0].workload, weights)
                 candidate = replace(candidate, error=error)
-                if chosen and math.isinf(error):
-                    raise OptionError(
-                        f"--algo: '{wanted}' cannot store the weights of '{node.name}': too large."
-                    )
             if chosen:
                 allowed = entry.options
             table.append(candidate)
@@ -208,11 +212,15 @@ class _Priced:
     options: tuple[Option, ...]
     refusal: str | None = None
 
+    def refused(self, weights: Sequence[Array | None]) -> str | None:
+        """Why it cannot compute the workload, or not with these constant inputs."""
+        if self.refusal is not None:
+            return self.refusal
+        return self.lowering.refuses_weights(self.options[0].workload, weights)
+
     @cached_property
     def candidate(self) -> Candidate:
-        """The row of the table, without an error."""
-        if self.refusal is not None:
-            return Candidate(self.lowering.name, rejected=self.refusal)
+        """The row of the table, without an error, for one that is not refused."""
         return Candidate(self.lowering.name, predicted_ms=self.options[0].seconds * 1e3)
 
 

@@ -11,8 +11,8 @@ class Target:
 
     `flops` is the float32 peak of one core in FLOP/s while all cores run (a multiply-add counts as 2),
     `broadcast_flops` the same where each multiply-add takes a factor of its own from L1, broadcast to all
-    lanes, and `unpacked_flops` the same with weights in 24 bits, each unpacked for 8 of them. `l1_loads`
-    counts whole vectors that a core loads from L1 in a second.
+    lanes, and `unpacked_flops` the same where each weight is also unpacked from 24 bits, for 8 multiply-adds.
+    `l1_loads` counts whole vectors that a core loads from L1 in a second.
 
     Bandwidths are in bytes a second, of plain reads or, for `copy`, bytes read plus bytes written (bytes that
     the cache fetches only to overwrite them are not counted). Those of `l2` and `l3` are for each core while

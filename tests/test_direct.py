@@ -259,3 +259,18 @@ def test_weights_that_l2_cannot_keep_cost_more():
 
     assert 1.03 < ratio((512, 512, 3, 3)) < 1.2
     assert ratio((512, 512, 1, 1)) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16])
+@pytest.mark.parametrize("layer", [(512, 512, 7, 3), (512, 2048, 7, 1), (64, 64, 56, 3), (512, 512, 2, 3)])
+def test_price_of_memory(layer, threads):
+    """It falls as memory gets faster, and weights never cost more than to fetch them before anything else."""
+    ic, oc, size, kernel = layer
+    case = conv("layer", (1, ic, size, size), (oc, ic, kernel, kernel), pads=kernel // 2)
+    prices = []
+    for bandwidth in (1e9, 5e9, 20e9, 50e9, 200e9, 1e15):
+        machine = replace(resolve("znver5", threads=threads), memory_bandwidth=bandwidth)
+        prices.append(Direct().cost(workload(case, Direct(), machine), machine))
+    assert prices == sorted(prices, reverse=True)
+    weights = 4 * oc * ic * kernel**2
+    assert prices[2] <= prices[-1] + weights / 20e9 + 4 * (ic + oc) * size**2 / 20e9

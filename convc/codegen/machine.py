@@ -83,7 +83,7 @@ def _nominal_speeds(mcpu: str, isa: str) -> dict[str, Any]:
     if mcpu in _KNOWN:
         return _KNOWN[mcpu]
     flops = _FLOPS_PER_CYCLE[isa] * _NOMINAL_GHZ * 1e9
-    # 13 instructions unpack 4 vectors of weights; of the 32 multiply-adds' two ports they share one or both
+    # a guess: 13 to 19 instructions that unpack 4 vectors of weights share some ports with 32 multiply-adds
     unpacked = 0.75 * flops
     return {
         "flops": flops,

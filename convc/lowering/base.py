@@ -67,6 +67,10 @@ class Lowering(ABC):
     def cost(self, w: Workload, target: Target) -> float:
         """Predicted seconds on all threads of the target."""
 
+    def refuses_weights(self, w: Workload, weights: Sequence[Array | None]) -> str | None:
+        """None when these constant inputs can be stored, else the reason why not, as part of a sentence."""
+        return None
+
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         """Predicted largest error, relative to the largest output; `weights` are the constant inputs."""
         return 1e-6

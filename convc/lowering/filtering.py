@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convc.lowering.cook_toom import CookToom, Matrix, to_float
-from convc.lowering.weights import rounded, storage_error
+from convc.lowering.weights import as_stored
 from convc.tiling.storage import FLOAT32, Storage
 from convc.types import Array
 
@@ -27,22 +27,25 @@ def transformed(weights: Array, algorithms: Sequence[CookToom]) -> Array:
     return u
 
 
+def largest_gain(algorithms: Sequence[CookToom]) -> float:
+    """By how much the largest transformed weight may exceed the largest weight."""
+    return math.prod(float(abs(to_float(a.g)).sum(axis=1).max()) for a in algorithms)
+
+
 def sampled_error(weights: Array, algorithms: Sequence[CookToom], storage: Storage = FLOAT32) -> float:
     """Largest difference between the algorithms in float32 and in float64, on random tiles.
 
     The input is normal; of the weights (K, C, *kernel) up to SAMPLED_CHANNELS output channels are taken,
     spread over all, with every input channel. The difference is relative to the largest output of the sample.
     A layer has many more outputs than the sample, so its largest error is larger: PESSIMISM covers that (see
-    there). Infinite where transformed weights may be too large for their storage.
+    there). Transformed weights count with the values that `storage` leaves them.
     """
-    gain = math.prod(float(abs(to_float(a.g)).sum(axis=1).max()) for a in algorithms)
-    if math.isinf(storage_error(weights, storage, gain)):
-        return math.inf
     u = transformed(weights[:: -(-weights.shape[0] // SAMPLED_CHANNELS)], algorithms)
     shape = (*(a.size for a in algorithms), weights.shape[1], SAMPLED_TILES)
     tiles = np.random.default_rng(0).standard_normal(shape, "float32")
     exact = _filtered(tiles.astype("float64"), u, algorithms)
-    inexact = _filtered(tiles, rounded(u, storage).astype("float32"), algorithms)
+    stored = as_stored(u.swapaxes(-1, -2), storage).swapaxes(-1, -2)
+    inexact = _filtered(tiles, stored, algorithms)
     largest = float(abs(exact).max())
     return PESSIMISM * float(abs(inexact - exact).max()) / largest if largest > 0 else 0.0
 

@@ -18,7 +18,7 @@ from tvm import te, tirx
 from convc.lowering.base import Layouts, Lowering
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
-from convc.lowering.weights import encoded, parameter, restored, storage_error, stored
+from convc.lowering.weights import encoded, magnitude, parameter, refusal, restored, storage_error, stored
 from convc.ops.linear import GemmAttrs
 from convc.target import Target
 from convc.tiling.gemm import GemmShape, gemm_seconds, gemm_width
@@ -29,7 +29,7 @@ from convc.workload import OUTPUT, PRODUCT, Workload
 
 
 def _pack_columns(b: Array, alpha: float, width: int, storage: Storage) -> Array:
-    """`alpha` times a matrix (K, N) as (N / width, K, width), zeros beyond N; then as `storage` has it.
+    """`alpha` times a matrix (K, N) as (N / width, K, width), zeros beyond N, in the words of its storage.
 
     One block of columns at a time: the weights of a fully connected layer may take half a gigabyte, which a
     float64 copy of the whole would triple.
@@ -133,8 +133,17 @@ class Gemm24(Gemm):
             return f"{g.k} terms of a sum are not a multiple of {self.storage.rows}, stored together"
         return None
 
-    def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
-        matrix, attrs = weights[1], w.attrs
+    def refuses_weights(self, w: Workload, weights: Sequence[Array | None]) -> str | None:
+        matrix = weights[1]
         assert matrix is not None
-        alpha = attrs.alpha if isinstance(attrs, GemmAttrs) else 1.0
-        return super().error_bound(w, weights) + storage_error(matrix, self.storage, abs(alpha))
+        return refusal(_gain(w) * magnitude(matrix))
+
+    def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
+        matrix = weights[1]
+        assert matrix is not None
+        return super().error_bound(w, weights) + storage_error(matrix, _gain(w))
+
+
+def _gain(w: Workload) -> float:
+    """By how much stored weights exceed the matrix."""
+    return abs(w.attrs.alpha) if isinstance(w.attrs, GemmAttrs) else 1.0

@@ -13,8 +13,9 @@ Four rows of a matrix (..., K, lanes) are stored in three rows of 32-bit words:
     word 2   sign e m of row 2 | bits 7 to 0 of row 3
 
 A word, its sign kept, shifted right by 3, is a float32 less the leading bits of its exponent, which are set:
-two instructions a vector, and five more to gather row 3. The low bits of the first three rows are row 3's,
-known in advance, so that their own bits are chosen to come nearest with them. Sums are RANGE times too small.
+two instructions a vector with AVX-512's logic of three operands, three without, and five or seven more to
+gather row 3. The low bits of the first three rows are row 3's, known in advance, so that their own bits are
+chosen to come nearest with them. Kernels compute with weights that are RANGE times too small.
 """
 
 from __future__ import annotations
@@ -30,17 +31,19 @@ from convc.tiling.storage import FLOAT32, Storage
 from convc.types import Array
 from convc.workload import WEIGHTS
 
-WORDS = 3
-"""Rows of words that hold `Storage.rows` rows of weights."""
 RANGE = 8.0
-"""Weights are divided by it, so that the largest exponent that two set bits can lead is that of 16."""
+"""Weights are divided by it: exponents that begin with 011 are those of numbers below 2, here below 16."""
 LIMIT = 2 * RANGE
+"""No weight may be as large."""
 LEAST = RANGE * 2.0**-31
+"""What stands for zero, and for all that is smaller."""
 ROUNDING = 2.0**-19
+"""Largest relative error of the others."""
 
 _MANTISSA = 23
 _LEADING = 0b011 << (_MANTISSA + 5)  # what every exponent begins with
 _SIGN = 1 << 31
+_KEPT = (_SIGN | (1 << 28) - 1) - (1 << 32)  # as int32: of the copies of the sign that shifting makes, one
 
 
 def stored(shape: Sequence[int], storage: Storage) -> tuple[tuple[int, ...], str]:
@@ -48,19 +51,22 @@ def stored(shape: Sequence[int], storage: Storage) -> tuple[tuple[int, ...], str
     *outer, terms, lanes = shape
     if storage == FLOAT32:
         return (*outer, terms, lanes), "float32"
-    return (*outer, terms // storage.rows * WORDS, lanes), "int32"
+    return (*outer, terms // storage.rows * storage.words, lanes), "int32"
 
 
 def parameter(shape: Sequence[int], name: str, storage: Storage) -> tuple[Any, Any]:
-    """A kernel's parameter for weights of this shape, (..., K, lanes), and them as float32."""
+    """A kernel's parameter for weights of this shape, (..., K, lanes), and them as float32.
+
+    Sums of products with the latter go through `restored`.
+    """
     words = te.placeholder(*stored(shape, storage), name)
     if storage == FLOAT32:
         return words, words
 
     def element(*index: Any) -> Any:
         *where, k, lane = index
-        first = k // storage.rows * WORDS
-        a, b, c = (words(*where, first + i, lane) for i in range(WORDS))
+        first = k // storage.rows * storage.words
+        a, b, c = (words(*where, first + i, lane) for i in range(storage.words))
         value = _float((a << 24) | ((b << 16) & 0x00FF0000) | ((c << 8) & 0x0000FF00))
         for row, word in enumerate((a, b, c)):
             value = tirx.Select(k % storage.rows == row, _float(word), value)
@@ -70,8 +76,8 @@ def parameter(shape: Sequence[int], name: str, storage: Storage) -> tuple[Any, A
 
 
 def _float(word: Any) -> Any:
-    kept = tirx.const((_SIGN | (1 << 28) - 1) - (1 << 32), "int32")  # of the sign's copies, one
-    return tirx.reinterpret("float32", ((word >> 3) & kept) | tirx.const(_LEADING, "int32"))
+    bits = ((word >> 3) & tirx.const(_KEPT, "int32")) | tirx.const(_LEADING, "int32")
+    return tirx.reinterpret("float32", bits)
 
 
 def restored(total: Any, storage: Storage) -> Any:
@@ -87,55 +93,66 @@ def encoded(weights: Array, storage: Storage) -> Array:
     packed = np.empty(*stored(weights.shape, storage))
     panels = weights.reshape(-1, terms, lanes)
     for panel, result in zip(panels, packed.reshape(len(panels), -1, lanes), strict=True):
-        result[:] = _encoded(panel, storage.rows)  # one by one: temporaries stay small
+        result[:] = _encoded(panel, storage)  # one by one: temporaries stay small
     return packed
 
 
-def _encoded(weights: Array, rows: int) -> Array:
+def _encoded(weights: Array, storage: Storage) -> Array:
     """Weights (K, lanes) as words."""
     terms, lanes = weights.shape
     bits = np.ascontiguousarray(weights / np.float32(RANGE)).view("uint32")
     sign, magnitude = bits & np.uint32(_SIGN), bits & np.uint32(_SIGN - 1)
-    small = magnitude < _LEADING
     by_turns = (np.arange(terms, dtype="uint32") % 2 << 31)[:, None]
-    sign = np.where(small, by_turns, sign).reshape(-1, rows, lanes)
-    magnitude = (np.where(small, 0, magnitude - np.uint32(_LEADING)) << 3).astype("uint32")
-    magnitude = magnitude.reshape(sign.shape)
+    sign = np.where(magnitude == 0, by_turns, sign).reshape(-1, storage.rows, lanes)
+    above = np.where(magnitude < _LEADING, 0, magnitude - np.uint32(_LEADING))
+    magnitude = (above << 3).astype("uint32").reshape(sign.shape)
 
-    def nearest(row: int, low: Array | int) -> Array:
+    def nearest(row: int, low: Array | np.uint32) -> Array:
         """The sign and upper bits of a row which, followed by 8 bits `low`, come nearest to it."""
         m = magnitude[:, row]
         upper = np.minimum((np.maximum(m + np.uint32(128), low) - low) >> 8, (1 << 23) - 1) << 8
         found: Array = sign[:, row] | upper.astype("uint32")
         return found
 
-    last = nearest(rows - 1, np.uint32(0))
-    words = np.empty((terms // rows, WORDS, lanes), "uint32")
-    for row in range(WORDS):
+    last = nearest(storage.rows - 1, np.uint32(0))
+    words = np.empty((terms // storage.rows, storage.words, lanes), "uint32")
+    for row in range(storage.words):
         low = last >> np.uint32(24 - 8 * row) & np.uint32(0xFF)
         words[:, row] = nearest(row, low) | low
     found: Array = words.view("int32").reshape(-1, lanes)
     return found
 
 
-def rounded(weights: Array, storage: Storage) -> Array:
-    """Weights as near as their storage brings them, in float64."""
+def as_stored(weights: Array, storage: Storage) -> Array:
+    """Weights (..., K, lanes) with the values that kernels see, in float32."""
     if storage == FLOAT32:
-        return weights.astype("float32").astype("float64")
-    mantissa, exponent = np.frexp(weights.astype("float64"))
-    nearest: Array = np.ldexp(np.round(mantissa / ROUNDING) * ROUNDING, exponent)
-    return nearest
+        return weights.astype("float32")
+    a, b, c = np.moveaxis(_by_word(encoded(weights.astype("float32"), storage), storage), -2, 0)
+    last = (a << 24) | ((b << 16) & 0x00FF0000) | ((c << 8) & 0x0000FF00)
+    rows = np.stack([a, b, c, last], axis=-2)
+    values: Array = ((rows >> 3 & np.int32(_KEPT)) | np.int32(_LEADING)).view("float32") * np.float32(RANGE)
+    return values.reshape(weights.shape)
 
 
-def storage_error(weights: Array, storage: Storage, gain: float = 1.0) -> float:
-    """Largest error of a sum with stored weights that is due to storage, relative to the largest sum.
+def _by_word(words: Array, storage: Storage) -> Array:
+    *outer, count, lanes = words.shape
+    return words.reshape(*outer, count // storage.words, storage.words, lanes)
 
-    Infinite where they cannot be stored. `gain` is by how much the stored ones may exceed `weights`.
-    """
-    if storage == FLOAT32 or not weights.size:
-        return 0.0
-    largest = gain * max(float(weights.max()), -float(weights.min()))
-    if not largest < LIMIT:
-        return math.inf
-    typical = float(np.linalg.norm(weights)) / math.sqrt(weights.size)
-    return ROUNDING + LEAST / typical if typical > 0 else 0.0
+
+def refusal(largest: float, what: str = "weights") -> str | None:
+    """Why weights of up to this magnitude cannot be stored in 24 bits; None if they can."""
+    if not largest < LIMIT:  # NaN is not either
+        return f"24 bits hold magnitudes below {LIMIT:g}, and its {what} reach {largest:.3g}"
+    return None if largest > 0 else f"its {what} are zero, which 24 bits do not hold"
+
+
+def magnitude(weights: Array) -> float:
+    """The largest magnitude, without a copy of the weights; NaN where one of them is."""
+    return max(float(weights.max()), -float(weights.min()))
+
+
+def storage_error(weights: Array, gain: float) -> float:
+    """Likely error of sums with `gain` times these weights in 24 bits, relative to the largest sum."""
+    flat = weights.ravel(order="K")  # a view wherever there is one: the matrix may take half a gigabyte
+    mean_square = float(np.einsum("i,i->", flat, flat, dtype="float64")) / flat.size
+    return ROUNDING + LEAST / (gain * math.sqrt(mean_square))

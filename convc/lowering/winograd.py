@@ -29,8 +29,8 @@ from tvm import te, tirx
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
-from convc.lowering.filtering import sampled_error, transformed
-from convc.lowering.weights import encoded, parameter, restored
+from convc.lowering.filtering import largest_gain, sampled_error, transformed
+from convc.lowering.weights import LIMIT, encoded, magnitude, parameter, refusal, restored
 from convc.target import Target
 from convc.tiling.storage import FLOAT24, FLOAT32, Storage
 from convc.tiling.winograd import OVERRUN, best_group, phases, tile_counts, tile_outputs, tile_sizes
@@ -147,7 +147,8 @@ class Winograd(Lowering):
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
         """Weights (K, C, *kernel) as U (KB, A, A, C padded, lanes); the bias (K,) as (KB, lanes).
 
-        One spatial axis gives (KB, A, C padded, lanes). Channels beyond K and C are zero. A panel of output
+        One spatial axis gives (KB, A, C padded, lanes). Channels beyond K and C are zero, or what stands for
+        zero in 24 bits. A panel of output
         channels, all its frequencies, is one run of memory: it is read front to back.
         """
         lanes = target.lanes
@@ -243,6 +244,15 @@ class _Winograd24(Winograd):
         if s.ic % target.lanes:
             return f"{s.ic} input channels leave lanes that need weights of zero, which 24 bits do not have"
         return None
+
+    def refuses_weights(self, w: Workload, weights: Sequence[Array | None]) -> str | None:
+        kernel = weights[1]
+        assert kernel is not None
+        algorithms = Tiling.of(ConvShape.of(w), self.m).algorithms
+        largest = magnitude(kernel)
+        if largest * largest_gain(algorithms) >= LIMIT:  # transformed ones need not be: look
+            largest = magnitude(transformed(kernel, algorithms))
+        return refusal(largest, "transformed weights")
 
 
 class Winograd2In24(_Winograd24):

@@ -54,5 +54,5 @@ def gemm_seconds(g: GemmShape, target: Target, storage: Storage = FLOAT32) -> fl
     even = imbalance(columns * g.m // tile.cols, target.threads)
     arithmetic = 2 * g.m * g.k * columns * width * tile_cycles(tile, g.k, target) * even / target.peak
     arithmetic *= 1 + storage.unpacking(target) / tile.cols
-    traffic = storage.nbytes(g.k * columns * width, target) / target.memory_bandwidth
+    traffic = storage.fetched(g.k * columns * width, target) / target.memory_bandwidth
     return overlapped_seconds(arithmetic, traffic, target)

@@ -239,11 +239,11 @@ def _pixels_outweigh(s: ConvShape) -> bool:
 FOREIGN = 6
 """Time to read lines that another core has written, relative to weights that are fetched ahead."""
 COLD = 1.9
-"""Part of the time to fetch weights from memory that is seen, for each time that arithmetic takes as long.
+"""Part of the time to fetch weights from memory that is seen, relative to the ratio of it to arithmetic.
 
 They are fetched ahead, which hides the more the longer arithmetic takes. 3x3, 512 channels at 7x7 on Zen 5,
 two threads: 0.59 to 0.67 ms, arithmetic 0.45, weights 0.19; one thread: 1.04, 0.90, 0.22. 1x1, 1024 to 2048
-channels with stride 2 at 14x14, two threads: 0.55, 0.41, 0.17.
+channels with stride 2 at 14x14, two threads: 0.55, 0.41, 0.17. From ratios of a half on nothing is hidden.
 """
 
 
@@ -273,7 +273,8 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: float, target:
     waiting = again / (target.threads * target.l3_bandwidth)
     cold = weights / target.memory_bandwidth
     traffic = memory_seconds(4 * values, target) + cold
-    seen = max(0.0, COLD * min(1.0, cold / arithmetic) - EXPOSED) * min(arithmetic, cold)
+    part = min(1.0, COLD * cold / arithmetic)
+    seen = max(0.0, part - EXPOSED) * min(arithmetic, cold)
     return overlapped_seconds(arithmetic, traffic, target) + seen + waiting
 
 

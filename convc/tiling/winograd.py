@@ -187,7 +187,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = F
     multiply *= tile_cycles(register, cb * target.lanes, target) * (1 + storage.unpacking(target) / g.t_tile)
     forward = TRANSFORM * g.tiles * cb * _transform(s, m, target, inverse=False) / rate
     inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
-    weights = storage.nbytes(frequencies * cb * target.lanes * kb * target.lanes, target)
+    weights = storage.fetched(frequencies * cb * target.lanes * kb * target.lanes, target)
     v, m_panel = (frequencies * g.tiles * n * vector for n in (cb, g.k_panel))
     from_memory = UNEVEN * weights / target.memory_bandwidth
     spilled = _spilled(v + m_panel, target)  # part of V and M that L2 does not hold

@@ -2,15 +2,14 @@
 
     parallel (columns, rows) over register tiles
       sums[rows, width] = 0                        in registers
-      for k
+      for k                                        in 24 bits: by fours, that are fetched ahead and unpacked
         unroll rows, vectors of width: sums += a[row, k] * b[column, k, vector]
       y = epilogue(sums)
 
 With one row, each thread streams its part of `b` once, front to back, at the speed of memory: on two Zen 4
 cores 7 ms for the 411 MB of VGG-16's first, which is 59 GB/s. Batches of 32 and 64 rows reach 95 % of peak.
 
-With `b` in 24 bits the loop over k takes the rows that are stored together and makes float32 of them first.
-On two Zen 5 cores 25088 x 4096, 4 bytes a weight, takes 9.7 ms and in 24 bits 7.5 to 8.2.
+On two Zen 5 cores 25088 x 4096 takes 8.7 to 9.7 ms, and with `b` in 24 bits 7.2 to 8.2.
 """
 
 from __future__ import annotations
@@ -32,13 +31,15 @@ from convc.tiling.storage import FLOAT32, Storage
 from convc.workload import OUTPUT, PRODUCT, Workload
 
 Loop = Any
+Expr = Any
 
 AHEAD = 64
-"""Lines by which weights in 24 bits are fetched ahead.
+"""Lines by which weights are fetched ahead.
 
-Their unpacking fills a core's queues, so that its loads do not run ahead of it as those of float32 do: two
-Zen 5 threads took 0.6 to 0.9 times as long as without, with 32 lines 0.7 to 0.9, with 128 as with 64. Plain
-float32 gained nothing.
+Products of several rows, or the unpacking of 24 bits, fill a core's queues, so that its loads no longer run
+ahead of them. 4096 x 4096 on two Zen 5 threads, without and with: 8 rows 1.55 and 1.28 ms, 12 rows 2.34 and
+1.37, 32 rows 3.69 and 3.12; one row in 24 bits took 0.6 to 0.9 times as long. 32 lines gained less, 128 no
+more. One row of float32 gained nothing.
 """
 
 
@@ -102,15 +103,16 @@ class GemmSchedule:
         sch.vectorize(lane)
         unpack(sch, k, self.storage, target.lanes)
         sch.decompose_reduction(product, k)
-        if self.storage != FLOAT32 and g.m == config.rows:
-            _prefetch(sch, tiles, k, g.k // config.unroll)
+        if g.m > 1 or self.storage != FLOAT32:
+            panel = sch.get(tiles).loop_var // (g.m // config.rows)
+            _prefetch(sch, panel, k, g.k // config.unroll)
 
 
-def _prefetch(sch: Any, panel: Loop, k: Loop, steps: int) -> None:
+def _prefetch(sch: Any, panel: Expr, k: Loop, steps: int) -> None:
     """In each of the `steps` of loop `k` through a panel of weights, fetch a step's part of it ahead."""
     stored = sch.mod["main"].params[1]
     _, rows, width = (int(e) for e in stored.shape)
     step = rows // steps
     first = sch.get(k).loop_var * step + AHEAD * LINE // width
     lines = [(first + row, lane) for row in range(step) for lane in range(0, width, LINE)]
-    before(sch, k, [tirx.BufferLoad(stored, [sch.get(panel).loop_var, *line]) for line in lines], TO_L1)
+    before(sch, k, [tirx.BufferLoad(stored, [panel, *line]) for line in lines], TO_L1)

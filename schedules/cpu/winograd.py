@@ -17,11 +17,11 @@ other, it is multiplied with the weights frequency by frequency, transformed bac
 
 Registers: t_tile * k_tile sums, k_tile vectors of weights, and one for the broadcast unless it is an
 operand in memory (`fits_registers`): 14 x 2, 28 x 1, 7 x 3 or 6 x 4 of the 32 of AVX-512, 13 x 1, 6 x 2 or
-4 x 3 of the 16 of AVX2. A core that starts two multiply-adds a cycle also reads two operands a cycle, so that
-28 x 1, with 29 reads for 28 products, is bound by its reads and 14 x 2 is not (Zen 5: 64 channels at 56x56 in
-0.154 ms against 0.175). V of a group takes A * A * C * tiles * 4 bytes, M of a panel A * A * tiles * k_panel
-vectors; `tiling.winograd.seconds` weighs them against L2, with the traffic of U (once for each group) and the
-balance between threads.
+4 x 3 of the 16 of AVX2; with U in 24 bits, unpacked four rows at a time, 7 x 2 or 8 x 2. A core that starts
+two multiply-adds a cycle also reads two operands a cycle, so that 28 x 1, with 29 reads for 28 products, is
+bound by its reads and 14 x 2 is not (Zen 5: 64 channels at 56x56 in 0.154 ms against 0.175). V of a group
+takes A * A * C * tiles * 4 bytes, M of a panel A * A * tiles * k_panel vectors; `tiling.winograd.seconds`
+weighs them against L2, with the traffic of U (once for each group) and the balance between threads.
 
 A group may run over the edge of the map: tiles there repeat the last one, and only stores are conditional.
 """
@@ -217,12 +217,12 @@ def _prefetch_weights(
     They are used by all register tiles of a group but read from memory for the first.
     """
     u = sch.mod["main"].params[1]
-    *_, channels, lanes = (int(e) for e in u.shape)
+    *_, rows, lanes = (int(e) for e in u.shape)  # of weights, or of words that hold them
     outer = [sch.get(loop) for loop in (panel, *pieces)]
     extents = [int(f.extent) for f in outer]
     following = unflatten(flatten([f.loop_var for f in outer], extents) + 1, extents)
     first = (following[0] * extents[-1] + following[-1]) * k_tile
-    per_line = max(1, LINE // lanes)  # channels of one vector in a cache line
+    per_line = max(1, LINE // lanes)  # rows of one vector in a cache line
     visits = [sch.get(loop) for loop in (*tile_loops, reduction)]
     passes = math.prod(int(f.extent) for f in visits[:-1])
 
@@ -235,7 +235,7 @@ def _prefetch_weights(
         reduction,
         slot=flatten([f.loop_var for f in visits], [f.extent for f in visits]),
         slots=passes * int(visits[-1].extent),
-        lines=-(-channels // per_line),
+        lines=-(-rows // per_line),
         load=load,
         level=TO_L1 if passes >= SEVERAL else TO_L2,
     )
