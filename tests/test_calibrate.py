@@ -140,7 +140,8 @@ def test_rounding_is_to_five_percent():
 
 
 def test_fewer_threads_draw_less_from_memory():
-    two, one = FIGURES.apply(HOST), FIGURES.apply(replace(HOST, threads=1))
+    alike = replace(FIGURES, core_flops=FIGURES.flops)
+    two, one = alike.apply(HOST), alike.apply(replace(HOST, threads=1))
     assert two.memory_bandwidth == 1.2 * rounded(31e9)
     assert one.memory_bandwidth == one.memory_copy_bandwidth == rounded(31e9)
     assert replace(one, threads=2, memory_bandwidth=two.memory_bandwidth,
@@ -182,6 +183,8 @@ def test_the_probe_does_what_it_counts(isa: str, lanes: int, arithmetic: str, br
 
     assert len(re.findall(arithmetic, body("multiply_add"))) == 12
     assert len(re.findall(broadcast, body("multiply_add_broadcast"))) == 12
+    assert len(re.findall(broadcast, body("multiply_add_unpacked"))) == 4 * 8
+    assert len(re.findall(r"vps(ra|ll)d", body("multiply_add_unpacked"))) >= 4 + 3
     assert len(re.findall(r"vmovaps\s+\d*\(.*\), %.mm", body("read_all"))) == 8
     assert len(re.findall(r"vmovaps\s+%.mm\d+, \d*\(", body("copy"))) == 8
     assert "memcpy" not in body("copy")
@@ -224,3 +227,36 @@ def test_real_figures_are_possible(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for name in ("core_flops", "flops", "broadcast_flops", "unpacked_flops"):
         assert real[name] < 1.15 * 2 * units * lanes * real["clock"], name
     assert real["l1_loads"] < 1.15 * 4 * real["clock"]
+
+
+def test_a_thread_alone_has_its_core_for_itself():
+    """Where two processors are one core, each does half as much while both run."""
+    halves = replace(FIGURES, core_flops=2 * FIGURES.flops)
+    one, two = (halves.apply(replace(HOST, threads=n)) for n in (1, 2))
+    for name in (
+        "flops",
+        "broadcast_flops",
+        "unpacked_flops",
+        "l1_loads",
+        "l2_bandwidth",
+        "l2_copy_bandwidth",
+    ):
+        assert getattr(one, name) == rounded(2 * getattr(FIGURES, name)), name
+        assert getattr(two, name) == rounded(getattr(FIGURES, name)), name
+    assert one.l3_bandwidth == two.l3_bandwidth
+
+
+def test_processors_that_seem_to_share_a_core_are_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("CONVC_CACHE", str(tmp_path))
+    shared = replace(FIGURES, flops=FIGURES.flops / 2)
+    for answers, kept, times in (
+        ([FIGURES], FIGURES, 1),
+        ([shared, FIGURES], FIGURES, 2),
+        ([shared, shared, shared], shared, 3),  # threads of one core, always
+    ):
+        left = list(answers)
+        monkeypatch.setattr(calibrate, "measure", lambda target, left=left: left.pop(0))
+        assert calibrate.refresh(HOST)[1] == kept
+        assert len(answers) - len(left) == times
