@@ -116,6 +116,16 @@ class Channels:
         """Input channels that a vector of output channels reads."""
         return self.steps * self.inner
 
+    def own(self, block: Any) -> tuple[Any, Any]:
+        """The input channels of the groups of output block `block`, a number or an expression: first and end.
+
+        They lie within the `span` from `start(block)`, but may be fewer: the span is that of the block which
+        meets the most groups, and the last blocks start early.
+        """
+        lane = block * self.lanes
+        first = lane // self.group_out
+        return first * self.group_in, ((lane + self.lanes - 1) // self.group_out + 1) * self.group_in
+
     def start(self, block: int) -> int:
         """The first input channel that output block `block` reads."""
         return min(block * self.lanes // self.group_out * self.group_in, self.last)

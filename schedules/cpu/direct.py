@@ -34,8 +34,16 @@ from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.prefetch import LINE, TO_L2, spread
 from convc.schedules.cpu.tiles import tiled
 from convc.target import Target
-from convc.tiling.product import blocks_last, direct_tile, direct_tiles, even_parts, pixel_parts, taps_seen
-from convc.tiling.registers import Tile, flatten
+from convc.tiling.product import (
+    blocks_last,
+    channels_seen,
+    direct_tile,
+    direct_tiles,
+    even_parts,
+    pixel_parts,
+    taps_seen,
+)
+from convc.tiling.registers import Channels, Tile, flatten
 from convc.workload import OUTPUT, PRODUCT, ConvShape, Workload
 
 Loop = Any
@@ -105,6 +113,8 @@ def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:
     s = ConvShape.of(w)
     if taps_seen(s, tile, target) < 1:
         _leave_out_padding(sch, s, tile, reduction)
+    if channels_seen(s, target) < 1:
+        _leave_out_other_groups(sch, s, target, reduction)
     if _reads_each_weight_once(w, target, config):
         _prefetch_weights(sch, block, tiles, reduction[:-1], config)
 
@@ -114,25 +124,45 @@ def _leave_out_padding(sch: Any, s: ConvShape, tile: Tile, reduction: list[Loop]
 
     `reduction` runs over steps of channels, taps on each axis, and channels of a step.
     """
-    last = sch.get(reduction[-2])
     spatial, terms = len(s.output), [sch.get(loop).loop_var for loop in reduction]
-    first_pixel = Analyzer()
-    inside = last.body
-    while not isinstance(inside, s_tir.SBlockRealize):
-        if not any(inside.loop_var.same_as(term) for term in terms):
-            first_pixel.bind(inside.loop_var, tirx.const(0, "int32"))
-        inside = inside.body
-    firsts = [first_pixel.simplify(e) for e in inside.iter_values[2 : 2 + spatial]]
+    _, _, *firsts = _first_output(sch, reduction)[: 2 + spatial]
     extents = (*(1 for _ in s.output[2:]), tile.rows, tile.cols)[-spatial:]
     axes = zip(firsts, terms[1:-1], extents, s.input, s.strides, s.dilations, s.pads, strict=True)
     seen = tirx.const(True)
     for first, tap, extent, size, stride, dilation, (before, _) in axes:
         start = first * stride + tap * dilation - before
         seen = tirx.all(seen, start + (extent - 1) * stride >= 0, start < size)
-    body = tirx.IfThenElse(seen, last.body, None)
-    sch.state.replace(
-        sch.get_sref(reduction[-2]), tirx.For(last.loop_var, last.min, last.extent, last.kind, body)
-    )
+    _only_if(sch, reduction[-2], seen)
+
+
+def _leave_out_other_groups(sch: Any, s: ConvShape, target: Target, reduction: list[Loop]) -> None:
+    """Skip the steps whose channels belong to no group of the tile's block: its weights for them are zero."""
+    c = Channels.of(s, target.lanes)
+    block = _first_output(sch, reduction)[1]
+    first, end = c.own(block)
+    start = tirx.min(block * c.lanes // c.group_out * c.group_in, c.last)
+    channel = start + sch.get(reduction[0]).loop_var * c.inner
+    _only_if(sch, reduction[0], tirx.all(channel + c.inner > first, channel < end))
+
+
+def _first_output(sch: Any, reduction: list[Loop]) -> list[Any]:
+    """The index of a tile's first output, as expressions of the loops around it."""
+    terms = [sch.get(loop).loop_var for loop in reduction]
+    first = Analyzer()
+    inside = sch.get(reduction[0]).body
+    while not isinstance(inside, s_tir.SBlockRealize):
+        inside = inside.then_case if isinstance(inside, tirx.IfThenElse) else inside
+        if not any(inside.loop_var.same_as(term) for term in terms):
+            first.bind(inside.loop_var, tirx.const(0, "int32"))
+        inside = inside.body
+    return [first.simplify(e) for e in inside.iter_values]
+
+
+def _only_if(sch: Any, loop: Loop, condition: Any) -> None:
+    """Make the body of a loop depend on a condition."""
+    node = sch.get(loop)
+    body = tirx.IfThenElse(condition, node.body, None)
+    sch.state.replace(sch.get_sref(loop), tirx.For(node.loop_var, node.min, node.extent, node.kind, body))
 
 
 def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -> bool:
