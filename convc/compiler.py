@@ -14,8 +14,10 @@ from typing import Any
 import convc.codegen.pipeline
 import convc.ops  # noqa: F401  (fills the registry of operators)
 from convc import memory
+from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
 from convc.codegen.calibrate import calibrated
+from convc.codegen.device_build import build_kernels, device_program
 from convc.codegen.link import (
     build_objects,
     configuration,
@@ -30,12 +32,15 @@ from convc.ir.clone import clone
 from convc.layout import LayoutAssignment
 from convc.ops.separable import SeparableAttrs
 from convc.passes.base import Pass
+from convc.passes.convert_precision import ConvertPrecision
 from convc.passes.fuse_max_pool import FuseMaxPool
 from convc.passes.fuse_separable import FuseSeparable
+from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.pipeline import PIPELINE, run_pipeline
+from convc.passes.sub_pixel import AlwaysSubPixel
 from convc.program import Program, Run
 from convc.progress import Progress
-from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
+from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo, Weights
 from convc.runtime.module import Module
 from convc.select import DEFAULT_MAX_ERROR, Choice, Selector
 from convc.target import Target
@@ -56,6 +61,8 @@ class Options:
     algorithms: Mapping[str, str] = field(default_factory=dict)
     max_error: float = DEFAULT_MAX_ERROR
     all_errors: bool = False
+    precision: str = "float32"
+    fast_math: bool = False
 
 
 @dataclass
@@ -79,6 +86,8 @@ def compile(
     input_shapes: Mapping[str, Shape] | None = None,
     algorithms: Mapping[str, str] | None = None,
     max_error: float = DEFAULT_MAX_ERROR,
+    precision: str = "float32",
+    fast_math: bool = False,
     verify: bool = True,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -87,11 +96,14 @@ def compile(
 
     Args:
         model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Graph`.
-        target: `host`, an LLVM CPU name, or `TRIPLE:CPU`.
+        target: `host`, an LLVM CPU name, `TRIPLE:CPU`, or for a GPU `cuda:sm_90` and its like.
         threads: threads that the module runs on unless `load` says otherwise; default all processors.
         input_shapes: shapes for inputs with symbolic dimensions, by name.
         algorithms: lowering by layer name, to overrule the choice.
         max_error: largest error of a layer, relative to its largest output, that a lowering may have.
+        precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
+            the model has them, sums are float32.
+        fast_math: let the CUDA compiler approximate divisions, roots and transcendental functions.
         verify: compare with the float64 reference of the whole graph on random input.
         cache: folder of compiled kernels; default `$CONVC_CACHE` or the user's cache folder.
         progress: is told of stages and notices.
@@ -100,7 +112,15 @@ def compile(
         ConvcError: a child that says what is wrong with the model, an option, the target or the result.
     """
     progress = progress or Progress()
-    options = Options(target, threads, input_shapes or {}, algorithms or {}, max_error)
+    options = Options(
+        target,
+        threads,
+        input_shapes or {},
+        algorithms or {},
+        max_error,
+        precision=precision,
+        fast_math=fast_math,
+    )
     compilation = plan(model, options, progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
     module = build(compilation, Path(scratch.name) / "network.so", progress, verify=verify, cache=cache)
@@ -110,7 +130,7 @@ def compile(
 
 def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
-    target = calibrated(resolve(options.target, options.threads), progress)
+    target = calibrated(resolve(options.target, options.threads, options.precision), progress)
     with progress.stage("import"):
         source = (
             model
@@ -126,6 +146,10 @@ def plan(model: Any, options: Options, progress: Progress) -> Compilation:
 
 def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
     """The passes after the pipeline that join layers where the target's prices say so."""
+    if target.gpu is not None:
+        half = target.gpu.storage
+        converted = () if half == "float32" else (ConvertPrecision(half),)
+        return AlwaysSubPixel(), MergeSiblings(), *converted
     keep = frozenset(options.algorithms)
     selector = Selector(target, options.max_error)
     return FuseSeparable(target, keep), FuseMaxPool(selector.price, keep)
@@ -156,15 +180,11 @@ def build(
     cache: Path | None = None,
 ) -> Module:
     """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
-    target, program = compilation.target, compilation.program
-    symbols, kernels = distinct_kernels(program, target)
-    with progress.stage("compile kernels", len(kernels)) as done:
-        store = ObjectCache.open(cache)
-        objects = [*runtime_objects(target, store), *build_objects(kernels, store, os.cpu_count() or 1, done)]
+    target = compilation.target
     manifest = describe(compilation)
-    with progress.stage("link"):
-        weights = write_module(program, symbols, objects, target, path)
-        manifest.write(path, weights)
+    generate = _write_cpu_module if target.gpu is None else _write_cuda_module
+    weights = generate(compilation, path, ObjectCache.open(cache), progress)
+    manifest.write(path, weights)
     runnable = target.name == "host" or _runs_here(manifest)
     if verify and runnable:
         from convc.verify import verify_compilation
@@ -176,6 +196,32 @@ def build(
         progress.notice(f"Not verified: code for {target.name} does not run on this machine.")
     manifest.write(path, weights)
     return Module(path, manifest, target.threads, callable_here=runnable)
+
+
+def _write_cpu_module(
+    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress
+) -> Weights:
+    """Kernels as objects, linked with the runtime."""
+    target, program = compilation.target, compilation.program
+    symbols, kernels = distinct_kernels(program, target)
+    with progress.stage("compile kernels", len(kernels)) as done:
+        workers = os.cpu_count() or 1
+        objects = [*runtime_objects(target, cache), *build_objects(kernels, cache, workers, done)]
+    with progress.stage("link"):
+        return write_module(program, symbols, objects, target, path)
+
+
+def _write_cuda_module(
+    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress
+) -> Weights:
+    """Kernels as cubins, beside a runtime that launches them."""
+    target, program, options = compilation.target, compilation.program, compilation.options
+    symbols, kernels = distinct_kernels(program, target)
+    with progress.stage("compile kernels", len(kernels)) as done:
+        built = build_kernels(kernels, cache, os.cpu_count() or 1, done, fast_math=options.fast_math)
+    with progress.stage("link"):
+        launches = device_program(compilation.graph, program, symbols, built, target)
+        return cuda_link.write_module(launches, cuda_link.runtime_objects(target, cache), target, path)
 
 
 def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, Graph]:
@@ -223,6 +269,7 @@ def describe(compilation: Compilation) -> Manifest:
         options={
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,
+            "precision": compilation.options.precision,
         },
     )
 

@@ -45,6 +45,26 @@ class ModuleError(ConvcError):
     """A module file cannot be loaded here."""
 
 
+class DeviceError(ConvcError):
+    """Work with a GPU failed."""
+
+
+class NoDeviceError(DeviceError):
+    """There is no GPU here, no driver for it, or none of that number."""
+
+
+class WrongDeviceError(DeviceError):
+    """The GPU is of another architecture than the one that a module was compiled for."""
+
+
+class DriverError(DeviceError):
+    """The GPU's driver is too old, or does not work."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The GPU has less free memory than is needed."""
+
+
 class CompileError(ConvcError):
     """Code generation or linking failed."""
 

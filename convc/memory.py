@@ -15,7 +15,7 @@ from convc.ir import Graph, Node, Value
 from convc.program import Argument, Clear, Location, Program, Run
 from convc.select import Choice
 from convc.target import Target
-from convc.types import Array, Shape, TensorType
+from convc.types import Array, Shape, TensorType, numpy_dtype
 from convc.views import Placement, Region, Root, slice_region
 from convc.workload import Halo, Workload, widest
 
@@ -83,6 +83,8 @@ class Constants:
         key = (value, choice.lowering.name, choice.workload, index)
         if key not in self._places:
             packed = np.ascontiguousarray(choice.lowering.pack(choice.workload, target, index, data))
+            if packed.dtype == numpy_dtype("bfloat16"):
+                packed = packed.view("uint16")  # which files and buffers can hold
             offset = -(-self.nbytes // ALIGNMENT) * ALIGNMENT
             self.arrays.append((offset, packed))
             self.nbytes = offset + packed.nbytes
@@ -233,7 +235,7 @@ def _runs(numbers: Iterable[int]) -> list[range]:
 
 def _pieces(root: Root) -> list[Piece]:
     """Neighbouring boxes with equal lives, as runs of bytes."""
-    box = root.box * np.dtype(root.dtype).itemsize
+    box = root.box * numpy_dtype(root.dtype).itemsize
     lives: dict[tuple[int, int], list[int]] = {}
     for number in sorted(root.lives):
         lives.setdefault(root.lives[number], []).append(number)
@@ -254,14 +256,14 @@ def _argument(place: Region | Location, shape: Shape, halo: Halo) -> Argument:
     for axis, (before, after) in enumerate(halo):
         start -= before * place.strides[2 + axis]
         extents[2 + axis] += before + after
-    itemsize = np.dtype(root.dtype).itemsize
+    itemsize = numpy_dtype(root.dtype).itemsize
     location = Location(root.space, root.index, root.offset + start * itemsize)
     return Argument(location, place.compact_strides(tuple(extents)), itemsize)
 
 
 def _clear(node: Node, root: Root, boxes: range) -> Clear:
     spatial = len(root.halo)
-    itemsize = np.dtype(root.dtype).itemsize
+    itemsize = numpy_dtype(root.dtype).itemsize
     return Clear(
         node,
         Location(root.space, root.index, root.offset + boxes.start * root.box * itemsize),

@@ -15,7 +15,7 @@ from functools import cached_property
 from convc.errors import OptionError
 from convc.ir import Attrs, Graph, Node
 from convc.lowering.base import Lowering
-from convc.lowering.registry import LOWERINGS
+from convc.lowering.registry import lowerings
 from convc.runtime.manifest import Candidate
 from convc.target import Target
 from convc.tiling.registers import memory_seconds
@@ -150,7 +150,7 @@ class Selector:
     def _priced(self, workload: Workload) -> list[_Priced]:
         """All lowerings of the operator, cheapest first, then those that refuse."""
         if workload not in self._seen:
-            entries = [self._price(lw, workload) for lw in LOWERINGS if workload.op in lw.ops]
+            entries = [self._price(lw, workload) for lw in lowerings(self.target) if workload.op in lw.ops]
             entries.sort(key=lambda e: e.options[0].seconds if e.options else float("inf"))
             self._seen[workload] = entries
         return self._seen[workload]

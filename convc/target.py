@@ -6,8 +6,51 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """The limits and nominal speeds of a CUDA device.
+
+    `registers` (of 32 bits), `threads` and `shared_memory` (bytes) belong to one multiprocessor; a block may
+    have `block_shared_memory` of them. Peaks are dense FLOP/s, a multiply-add counting as 2: `float32_flops`
+    of the CUDA cores, the others of the tensor cores with float32 sums. `l2` is in bytes, bandwidths are in
+    bytes a second.
+    """
+
+    arch: str  # as the compiler names it: "sm_90"
+    name: str
+    sms: int
+    shared_memory: int
+    block_shared_memory: int
+    l2: int
+    memory_bandwidth: float
+    l2_bandwidth: float
+    float32_flops: float
+    tf32_flops: float
+    half_flops: float
+    registers: int = 65536
+    threads: int = 2048
+    warpgroup_gain: float = 0.0  # how much faster wgmma multiplies than mma.sync; 0 where there is no wgmma
+    precision: str = "float32"  # of products: "float32", "tf32", "float16" or "bfloat16"
+
+    @property
+    def capability(self) -> int:
+        """The compute capability as a number: 90 for 9.0."""
+        return int("".join(c for c in self.arch if c.isdigit()))
+
+    @property
+    def code(self) -> str:
+        """The architecture for which code is compiled: with all instructions of this one, where it has
+        some."""
+        return f"{self.arch}a" if self.warpgroup_gain else self.arch
+
+    @property
+    def storage(self) -> str:
+        """The dtype in which floating-point tensors are kept between layers."""
+        return self.precision if self.precision in ("float16", "bfloat16") else "float32"
+
+
+@dataclass(frozen=True)
 class Target:
-    """A CPU to generate code for.
+    """A machine to generate code for: a CPU, or where `gpu` is set a CPU that feeds a CUDA device.
 
     `flops` is the float32 peak of one core in FLOP/s while all cores run (a multiply-add counts as 2),
     `broadcast_flops` the same where each multiply-add takes a factor of its own from L1, broadcast to all
@@ -43,7 +86,16 @@ class Target:
     memory_bandwidth: float = 25e9
     memory_copy_bandwidth: float = 25e9
     core_memory_bandwidth: float = 20e9
-    launch_seconds: float = 2e-6  # a parallel region, from entry to the last thread's exit
+    launch_seconds: float = (
+        2e-6  # a parallel region, from entry to the last thread's exit; a kernel of a graph
+    )
+    gpu: Gpu | None = None
+
+    @property
+    def device(self) -> Gpu:
+        """The CUDA device of a target that has one."""
+        assert self.gpu is not None
+        return self.gpu
 
     def with_threads(self, threads: int) -> Target:
         """The same machine, running on so many threads."""

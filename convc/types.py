@@ -14,8 +14,18 @@ Shape = tuple[int, ...]
 
 DTYPES = (
     "float32", "float64", "float16", "int8", "int16", "int32", "int64",
-    "uint8", "uint16", "uint32", "uint64", "bool",
+    "uint8", "uint16", "uint32", "uint64", "bool", "bfloat16",
 )  # fmt: skip
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of that name; bfloat16 is one that the package ml_dtypes adds."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return found
+    return np.dtype(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +97,17 @@ class TensorType:
     @property
     def nbytes(self) -> int:
         """Bytes that the stored tensor takes."""
-        return math.prod(self.physical) * np.dtype(self.dtype).itemsize
+        return math.prod(self.physical) * self.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
 
     @property
     def is_float(self) -> bool:
         """Whether elements are floating-point numbers."""
-        return self.dtype.startswith("float")
+        return self.dtype.startswith("float") or self.dtype == "bfloat16"
 
     def with_layout(self, layout: Layout) -> TensorType:
         """The same tensor, stored differently."""

@@ -18,6 +18,9 @@ from convc.types import Array
 if TYPE_CHECKING:
     from convc.compiler import Compilation
 
+ROUNDING = {"float32": 1e-5, "tf32": 2.0**-10, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Error of one layer by rounding alone: of its operands, or of what it stores; in float32 of its sums."""
+
 TOLERANCE_FACTOR = 10
 """How much more than one layer a network may be off: errors of layers add up, mostly at random."""
 
@@ -65,7 +68,7 @@ def verify_compilation(compilation: Compilation, module: Module) -> dict[str, An
     """
     feeds = random_inputs(compilation.source)
     errors = compare(module.run(None, feeds), evaluate(compilation.source, feeds))
-    limit = TOLERANCE_FACTOR * max(compilation.options.max_error, 1e-5)
+    limit = TOLERANCE_FACTOR * max(compilation.options.max_error, ROUNDING[compilation.options.precision])
     worst = max(errors, default=0.0)
     if worst > limit:
         raise VerificationError(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from case import Case, f32
 from cases import CASES, cases
-from generic_jobs import GENERIC, WIDE, Job, build, jobs_of, stored
+from generic_jobs import GENERIC, WIDE, Job, assert_close, build, jobs_of, stored
 from kernels import TARGETS, draw, tvm
 from kernels import Job as KernelJob
 from kernels import build as build_jobs
@@ -34,14 +34,6 @@ from convc.ops.unary import ClipAttrs
 from convc.schedules.cpu import direct, generic
 from convc.types import PLAIN, Array, Layout
 from convc.workload import Workload
-
-EPS = float(np.finfo(np.float32).eps)
-MOVES = {
-    "reshape", "relayout", "transpose", "concat", "split", "slice", "expand", "tile", "pad", "gather",
-    "depth_to_space", "space_to_depth", "max_pool", "relu", "abs", "neg", "max", "min", "identity", "dropout",
-    "clip", "floor", "ceil", "round", "sign", "where", "reduce_max", "reduce_min",
-}  # fmt: skip
-"""Operators whose float32 results are exact."""
 
 CHANNELS = (1, 3, 16, 17, 32)
 BLOCKED = {
@@ -62,31 +54,6 @@ def check(jobs: Sequence[Job]) -> None:
             assert_close(job, kind.layout.unpack(raw, kind.shape), reference)
             if kind.is_float and np.isfinite(reference).all():
                 assert np.isfinite(raw).all(), f"{job.w}: lanes beyond the channels are not finite"
-
-
-SUMS = {"reduce_mean", "reduce_sum", "conv", "conv_transpose", "gemm", "matmul", "average_pool", "resize"}
-
-
-def assert_close(job: Job, result: Array, reference: Array) -> None:
-    """Equal where the operator only moves or compares; else within the error that the lowering predicts.
-
-    `Generic.error_bound` is relative to the largest output; of sums, to the largest sum of magnitudes.
-    """
-    w = job.w
-    ops = {w.op, *(step.op for step in w.epilogue)}
-    if result.dtype.kind != "f" or ops <= MOVES:
-        np.testing.assert_array_equal(result, reference.astype(result.dtype), err_msg=str(w))
-        return
-    finite = np.isfinite(reference)
-    np.testing.assert_array_equal(result[~finite], reference[~finite].astype(result.dtype), err_msg=str(w))
-    scale = np.abs(reference[finite]).max(initial=0)
-    if w.op in SUMS:
-        sizes = [None if a is None else np.abs(a.astype(np.float64)) for a in job.arrays[: w.arity]]
-        scale = max(scale, np.abs(opdef(w.op).reference(w.attrs, sizes)[0]).max())
-    rounding = float(np.finfo(result.dtype).eps) / EPS
-    bound = GENERIC.error_bound(w, []) * rounding * scale
-    error = np.abs(result[finite] - reference[finite]).max(initial=0)
-    assert error <= bound, f"{w}: error {error:.2e}, allowed {bound:.2e}"
 
 
 JOINED = {"depthwise_pointwise", "pointwise_depthwise"}

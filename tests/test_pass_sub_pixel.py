@@ -139,3 +139,22 @@ def test_a_wish_for_the_layer_is_one_for_its_convolutions():
         compilation = plan(graph, Options(threads=2, algorithms={"up": wish}), Progress())
         chosen = [c.lowering.name for n, c in compilation.choices.items() if n.op == "conv"]
         assert chosen == [wish] * 4
+
+
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_phases_that_differ_in_weights_alone_are_one_convolution(kernel, bias):
+    """Kernels as long as the stride, whose phases have one tap each; a GPU takes them so."""
+
+    @dataclass(frozen=True)
+    class Always(SubPixel):
+        rules = (TransposedToDense(block=1, always=True),)
+
+    case = (kernel, kernel[0], (1, 1), ((0, 0), (0, 0)), (0, 0))
+    graph = _graph(case, bias=bias)
+    assert not AnyChannels().run(graph).made, "it saves no products"
+    before = _graph(case, bias=bias)
+    Always().run(graph)
+    verify(graph)
+    assert [n.op for n in graph.nodes] == ["conv", "depth_to_space"]
+    check_same_results(before, graph, 2.0**-53)

@@ -67,7 +67,7 @@ def graph() -> Graph:
 
 @pytest.fixture(autouse=True)
 def _lowerings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "LOWERINGS", (SLOW, NEVER, FAST, MIDDLE, COPY))
+    monkeypatch.setattr(select, "lowerings", lambda target: (SLOW, NEVER, FAST, MIDDLE, COPY))
 
 
 def choose(graph: Graph, **options: Any) -> tuple[Lowering, tuple[Candidate, ...]]:
@@ -106,7 +106,7 @@ def test_what_copies_around_it_could_make_good_stays_an_option(
     """Copying input and output takes 0.2 ms: 2.1 ms may win over 2 in another layout, 3 ms may not."""
     near = Priced("near", 2.1e-3)
     monkeypatch.setattr(near, "layouts", lambda w, target: Layouts((Layout(16),), (Layout(16),)))
-    monkeypatch.setattr(select, "LOWERINGS", (SLOW, FAST, MIDDLE, near, COPY))
+    monkeypatch.setattr(select, "lowerings", lambda target: (SLOW, FAST, MIDDLE, near, COPY))
     found = Selector(TARGET).options(graph, graph.node("only"))
     assert [o.lowering for o in found.allowed] == [MIDDLE, near]
 
@@ -153,7 +153,7 @@ def test_unknown_layer_is_refused_with_close_names(graph: Graph) -> None:
 def test_nothing_within_the_bound_names_the_least_error(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "LOWERINGS", (FAST, MIDDLE, COPY))
+    monkeypatch.setattr(select, "lowerings", lambda target: (FAST, MIDDLE, COPY))
     message = r"computes 'only' within --max-error 1e-08\. The least error found is 1\.0e-06"
     with pytest.raises(OptionError, match=message):
         choose(graph, max_error=1e-8)

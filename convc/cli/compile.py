@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import Bar, compile_options, json_option, parse_algorithms, parse_shapes
+from convc.cli.options import Bar, CompileFlags, compile_options, json_option
 from convc.errors import OptionError
 
-STAGES = ("graph", "lowered", "tir", "llvm", "asm")
+STAGES = ("graph", "lowered", "tir", "llvm", "asm", "cuda", "ptx", "sass")
 
 
 @click.command("compile")
@@ -38,11 +38,7 @@ STAGES = ("graph", "lowered", "tir", "llvm", "asm")
 def command(
     model: Path,
     output: Path | None,
-    target: str,
-    input_shapes: tuple[str, ...],
-    threads: int | None,
-    algorithms: tuple[str, ...],
-    max_error: float,
+    flags: CompileFlags,
     emit: str | None,
     no_verify: bool,
     as_json: bool,
@@ -59,11 +55,8 @@ def command(
         from convc import compiler
         from convc.report.emit import emit_text
 
-        options = compiler.Options(
-            target, threads, parse_shapes(input_shapes), parse_algorithms(algorithms), max_error
-        )
         with Bar() as progress:
-            compilation = compiler.plan(model, options, progress)
+            compilation = compiler.plan(model, flags.options(), progress)
             if emit is not None:
                 click.echo(emit_text(compilation, emit))
                 return

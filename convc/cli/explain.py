@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import Bar, compile_options, json_option, parse_algorithms, parse_shapes
+from convc.cli.options import Bar, CompileFlags, compile_options, json_option
 from convc.errors import OptionError
 from convc.runtime.manifest import LayerPlan
 
@@ -26,11 +26,7 @@ def command(
     path: Path,
     layer: str | None,
     measure: bool,
-    target: str,
-    input_shapes: tuple[str, ...],
-    threads: int | None,
-    algorithms: tuple[str, ...],
-    max_error: float,
+    flags: CompileFlags,
     as_json: bool,
 ) -> None:
     """Show each layer's algorithm with the price and error of the alternatives.
@@ -44,7 +40,7 @@ def command(
     from convc.runtime import manifest as manifests
 
     if path.suffix == ".so":
-        if measure or algorithms:
+        if measure or flags.algorithms:
             raise OptionError(
                 "--measure and --algo decide how a model is compiled.",
                 hint="Give the MODEL.onnx, not the module.",
@@ -54,14 +50,12 @@ def command(
         from convc import compiler
         from convc.report.measure import measured
 
-        options = compiler.Options(
-            target,
-            threads,
-            parse_shapes(input_shapes),
-            parse_algorithms(algorithms),
-            max_error,
-            all_errors=True,
-        )
+        options = flags.options(all_errors=True)
+        if measure and flags.target.startswith("cuda"):
+            raise OptionError(
+                "--measure times candidates on this machine's processors.",
+                hint="Leave out --measure or --target.",
+            )
         with Bar() as progress:
             compilation = compiler.plan(path, options, progress)
         layers = _only(compiler.layer_plans(compilation), layer)

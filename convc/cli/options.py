@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import progress as rich_progress
@@ -13,6 +15,9 @@ from rich.console import Console
 from convc.errors import OptionError
 from convc.progress import Progress
 from convc.types import Shape
+
+if TYPE_CHECKING:
+    from convc.compiler import Options
 
 Decorator = Callable[[Any], Any]
 
@@ -27,15 +32,43 @@ def json_option(command: Any) -> Any:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+@dataclass(frozen=True)
+class CompileFlags:
+    """The flags that decide how a model is compiled, as they were typed."""
+
+    target: str
+    input_shapes: tuple[str, ...]
+    threads: int | None
+    algorithms: tuple[str, ...]
+    max_error: float
+    precision: str
+    fast_math: bool
+
+    def options(self, **more: Any) -> Options:
+        """What the compiler is asked for. Raises OptionError for flags that do not parse."""
+        from convc.compiler import Options
+
+        shapes, algorithms = parse_shapes(self.input_shapes), parse_algorithms(self.algorithms)
+        given = {**vars(self), "input_shapes": shapes, "algorithms": algorithms}
+        return Options(**given, **more)
+
+
 def compile_options(command: Any) -> Any:
-    """What decides how a model is compiled."""
+    """What decides how a model is compiled; the command receives it as `flags`."""
+
+    @functools.wraps(command)
+    def collected(**arguments: Any) -> Any:
+        flags = CompileFlags(**{field.name: arguments.pop(field.name) for field in fields(CompileFlags)})
+        return command(flags=flags, **arguments)
+
+    decorated: Any = collected
     for option in reversed(
         [
             click.option(
                 "--target",
                 default="host",
                 metavar="TARGET",
-                help="`host`, a CPU's name (`haswell`), or TRIPLE:CPU.",
+                help="`host`, a CPU's name (`haswell`), TRIPLE:CPU, or a GPU: `cuda:sm_90`, `cuda`.",
             ),
             input_shapes_option,
             threads_option("Threads that the module runs on (default: all processors)."),
@@ -47,10 +80,17 @@ def compile_options(command: Any) -> Any:
                 "--max-error", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True,
                 help="Largest error that an algorithm may have, relative to its layer's largest output.",
             ),
+            click.option(
+                "--precision", default="float32", show_default=True, metavar="DTYPE",
+                help="Of a GPU's products: float32, tf32, float16 or bfloat16.",
+            ),
+            click.option(
+                "--fast-math", is_flag=True, help="Let CUDA approximate divisions, roots and exponentials."
+            ),
         ]
     ):  # fmt: skip
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
 
 
 def input_shapes_option(command: Any) -> Any:

@@ -69,7 +69,16 @@ class Kernel:
 def _sources_digest() -> str:
     """Digest of convc's own sources and of TVM's version: a change makes cached kernels stale."""
     digest = hashlib.sha256(tvm.__version__.encode())
-    for room in ("", ".codegen", ".lowering", ".ops", ".schedules", ".schedules.cpu", ".tiling"):
+    for room in (
+        "",
+        ".codegen",
+        ".lowering",
+        ".ops",
+        ".schedules",
+        ".schedules.cpu",
+        ".schedules.cuda",
+        ".tiling",
+    ):
         for file in sorted(resources.files(f"convc{room}").iterdir(), key=lambda f: f.name):
             if file.name.endswith(".py"):
                 digest.update(file.read_bytes())
@@ -139,9 +148,14 @@ def _as_c_function(func: Any, symbol: str) -> Any:
     return exported.with_attr("global_symbol", symbol).with_attr("calling_conv", 1)
 
 
+def viewed(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
+    """The kernel's PrimFunc after its schedule, on tensors that lie where the program has them."""
+    return _with_views(scheduled(kernel, lowering, schedule), kernel.views)
+
+
 def lower(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
     """The kernel as an IRModule that is ready to be built."""
-    func = _with_views(scheduled(kernel, lowering, schedule), kernel.views)
+    func = viewed(kernel, lowering, schedule)
     return tvm.IRModule({kernel.symbol: _as_c_function(func, kernel.symbol)})
 
 

@@ -23,9 +23,10 @@ from convc.lowering.base import Lowering
 from convc.program import Argument, Clear, Program, Run
 from convc.runtime.manifest import PAGE, Weights
 from convc.schedules.base import Config
-from convc.schedules.cpu import SCHEDULES
+from convc.schedules.registry import schedules
 from convc.select import Choice
 from convc.target import Target
+from convc.types import Array
 
 FLAGS = ("-fPIC", "-pthread", "-fvisibility=hidden")
 RUNTIME = ("run", "scratch", "services", "threads")
@@ -49,14 +50,14 @@ class BoundKernel:
 
 def configuration(choice: Choice, target: Target) -> Config:
     """How the kernel of a choice is scheduled when nothing was measured."""
-    config: Config = SCHEDULES[choice.lowering.schedule].default(choice.workload, target)
+    config: Config = schedules(target)[choice.lowering.schedule].default(choice.workload, target)
     return config
 
 
 def bind(run: Run, target: Target) -> BoundKernel:
     """The kernel that a step calls, with the schedule's untuned configuration."""
     choice = run.choice
-    schedule = SCHEDULES[choice.lowering.schedule]
+    schedule = schedules(target)[choice.lowering.schedule]
     config = configuration(choice, target)
     views = tuple(View(a.strides, a.alignment) for a in run.arguments)
     kernel = Kernel(choice.lowering.name, choice.lowering.schedule, choice.workload, config, views, target)
@@ -92,31 +93,38 @@ def build_objects(
 
 
 def runtime_objects(target: Target, cache: ObjectCache) -> list[Path]:
-    """`native/*.c` as object files, from the cache where this compiler has made them before."""
+    """The runtime of modules for CPUs, see `native_objects`."""
+    return native_objects("", RUNTIME, HEADERS, target, cache)
+
+
+def native_objects(
+    folder: str, names: Sequence[str], headers: Sequence[str], target: Target, cache: ObjectCache
+) -> list[Path]:
+    """C files of `native/FOLDER` as objects, from the cache where this compiler has made them before."""
     compiler = shlex.split(linker(target))
     where = Path(shutil.which(compiler[0]) or compiler[0])
-    identity = (compiler, where.resolve(), where.stat().st_mtime_ns, FLAGS)
-    headers = {name: native_text(name) for name in HEADERS}
-    return [_runtime_object(name, headers, compiler, repr(identity), cache) for name in RUNTIME]
+    identity = repr((compiler, where.resolve(), where.stat().st_mtime_ns, FLAGS))
+    shared = {name: native_text(folder + name) for name in headers}
+    texts = {name: {**shared, f"{name}.c": native_text(f"{folder}{name}.c")} for name in names}
+    return [_native_object(name, texts[name], compiler, identity, cache) for name in names]
 
 
-def _runtime_object(
-    name: str, headers: dict[str, str], compiler: list[str], identity: str, cache: ObjectCache
+def _native_object(
+    name: str, texts: dict[str, str], compiler: list[str], identity: str, cache: ObjectCache
 ) -> Path:
-    texts = {**headers, f"{name}.c": native_text(f"{name}.c")}
 
     def write(path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for file, text in texts.items():
                 (Path(folder) / file).write_text(text)
-            _call([*compiler, *FLAGS, "-O2", "-c", "-o", str(path), str(Path(folder) / f"{name}.c")])
+            run_compiler([*compiler, *FLAGS, "-O2", "-c", "-o", str(path), str(Path(folder) / f"{name}.c")])
 
     digest = hashlib.sha256((identity + repr(sorted(texts.items()))).encode()).hexdigest()
     return cache.get(f"runtime_{name}_{digest[:24]}.o", write)
 
 
 def native_text(name: str) -> str:
-    """A file of `native/`."""
+    """A file of `native/`, by its path there."""
     return resources.files("convc.codegen").joinpath("native").joinpath(name).read_text()
 
 
@@ -179,7 +187,7 @@ def write_module(
         folder = Path(name)
         (folder / "network.c").write_text(network_source(program, symbols))
         sources = [str(folder / "network.c"), *map(str, dict.fromkeys(objects))]
-        _call(
+        run_compiler(
             [
                 *compiler,
                 *FLAGS,
@@ -194,22 +202,23 @@ def write_module(
                 "-ldl",
             ]
         )
-    return _append_weights(program, out)
+    return append_weights(program.weights, program.weights_bytes, out)
 
 
-def _append_weights(program: Program, out: Path) -> Weights:
+def append_weights(constants: Sequence[tuple[int, Array]], nbytes: int, out: Path) -> Weights:
     """Write the constants behind the code, from a page boundary on, to be paged in on demand."""
     with out.open("ab") as file:
         start = -(-file.tell() // PAGE) * PAGE
         file.truncate(start)
-        for offset, array in program.weights:
+        for offset, array in constants:
             file.seek(0, os.SEEK_END)
             file.write(bytes(start + offset - file.tell()))
-            file.write(array.data.cast("B") if array.size else b"")
-    return Weights(start, program.weights_bytes)
+            file.write(array.reshape(-1).view("uint8").data)  # NumPy offers no buffer of bfloat16
+    return Weights(start, nbytes)
 
 
-def _call(command: Sequence[str]) -> None:
+def run_compiler(command: Sequence[str]) -> None:
+    """Run a C compiler. Raises CompileError with its words when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CompileError(

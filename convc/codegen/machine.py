@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from convc.codegen.gpus import cuda_target
 from convc.codegen.pipeline import tvm
-from convc.errors import TargetError
+from convc.errors import OptionError, TargetError
 from convc.runtime.cpu import available_cpus, host_features, host_machine
 from convc.target import Target
 
@@ -43,15 +44,20 @@ _KNOWN = {
 }  # fmt: skip
 
 
-def resolve(name: str, threads: int | None = None) -> Target:
-    """The target called `host`, an LLVM CPU name (`haswell`), or `TRIPLE:CPU`, with nominal speeds.
+def resolve(name: str, threads: int | None = None, precision: str = "float32") -> Target:
+    """The target called `host`, an LLVM CPU name (`haswell`), `TRIPLE:CPU` or `cuda:sm_XX`, with nominal
+    speeds.
 
-    `calibrate.calibrated` puts what was measured on this machine in their place.
-    Raises TargetError for names that LLVM does not know and kinds that convc has no code for.
+    `calibrate.calibrated` puts what was measured on this machine in their place. Raises TargetError for names
+    that LLVM does not know and kinds that convc has no code for, OptionError for a precision that the target
+    does not have.
     """
     if name.split(":")[0] == "cuda":
-        raise TargetError(
-            f"Target '{name}': this version generates code for CPUs only.", hint="Use `host` or a CPU's name."
+        return cuda_target(name, resolve("host", 1), precision)
+    if precision != "float32":
+        raise OptionError(
+            f"--precision {precision}: target '{name}' computes in float32.",
+            hint="Other precisions need a GPU, such as `--target cuda:sm_90`.",
         )
     triple, _, mcpu = name.rpartition(":")
     triple = triple or f"{host_machine()}-linux-gnu"

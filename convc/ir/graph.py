@@ -312,6 +312,10 @@ class Graph:
             raise GraphError(f"The type of {value!r} cannot become {type}: only layouts may change.")
         value.type = type
 
+    def set_dtype(self, value: Value, dtype: str) -> None:
+        """Change what a node's result is made of; the caller sees to it that the rules of the operators hold."""
+        value.type = replace(value.type, dtype=dtype)
+
     def set_origin(self, node: Node, origin: Sequence[str]) -> None:
         """Say which nodes of the imported model a node stands for."""
         node.origin = tuple(dict.fromkeys(origin))

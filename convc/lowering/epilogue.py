@@ -9,8 +9,8 @@ from typing import Any
 
 from tvm import te
 
-from convc.lowering.elementwise import UNBOUNDED, binary, unary
-from convc.lowering.functions import constant, masked
+from convc.lowering.elementwise import UNBOUNDED, binary, cast, unary
+from convc.lowering.functions import constant, dtype_of, masked, widened
 from convc.types import Layout, TensorType
 from convc.workload import Halo, Workload
 
@@ -64,7 +64,11 @@ def largest(window: Sequence[int], value: Callable[[Sequence[int]], Expr]) -> Ex
 
 
 def finish(value: Expr, w: Workload, operands: dict[int, Tensor], index: Sequence[Expr]) -> Expr:
-    """Apply the epilogue's steps to `value`, the operator's result at a physical `index` of output 0."""
+    """Apply the epilogue's steps to `value`, the operator's result at a physical `index` of output 0.
+
+    They are computed in the dtype of `value`, which may be wider than the output's.
+    """
+    wide = dtype_of(value) != w.outputs[0].dtype
     for step in w.epilogue:
         if step.operand is None:
             value = unary(step.op, step.attrs, value)
@@ -72,8 +76,10 @@ def finish(value: Expr, w: Workload, operands: dict[int, Tensor], index: Sequenc
         kind = w.inputs[step.operand]
         assert kind is not None
         other = read_broadcast(operands[step.operand], kind, w.outputs[0], index)
+        if wide:
+            other = widened(other)
         value = binary(step.op, step.attrs, *((other, value) if step.swapped else (value, other)))
-    return _cleared(value, w, index)
+    return cast(_cleared(value, w, index), w.outputs[0].dtype) if wide else _cleared(value, w, index)
 
 
 def _cleared(value: Expr, w: Workload, index: Sequence[Expr]) -> Expr:

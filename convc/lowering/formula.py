@@ -15,6 +15,7 @@ from typing import Any
 from tvm import te, tirx
 
 from convc.lowering.base import Layouts, blocked_like
+from convc.lowering.functions import constant, masked
 from convc.target import Target
 from convc.types import PLAIN, Layout, TensorType
 from convc.workload import Workload
@@ -133,6 +134,19 @@ def logical(index: Index, layout: Layout) -> list[Expr]:
     """The logical index of a physical one."""
     head, places, lane = spatial(index, layout)
     return [*head, *places] if not lane else [head[0], head[1] * layout.block + lane[0], *places]
+
+
+def relaid(call: Call, index: Index) -> Expr:
+    """The first operand at the element that lies at a physical index of the output; 0 beyond the channels."""
+    x, out = call.x, call.out
+    if x.kind.layout == out.layout:
+        return x(*index)
+    channels = out.shape[1] if out.rank > 1 else 1
+    place = logical(index, out.layout)
+    if out.layout.block == 1 or channels % out.layout.block == 0:
+        return x.at(place)
+    value = x.at([place[0], te.min(place[1], channels - 1), *place[2:]])
+    return masked(place[1] < channels, value, constant(0, value))
 
 
 def unflatten(flat: Expr, shape: Sequence[int]) -> list[Expr]:

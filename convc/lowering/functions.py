@@ -38,6 +38,11 @@ def constant(value: float, like: Expr) -> Expr:
     return tirx.const(value, dtype_of(like))
 
 
+def widened(x: Expr) -> Expr:
+    """A floating-point value in float32 at least, in which kernels for half precision sum and finish."""
+    return x.astype("float32") if dtype_of(x) in ("float16", "bfloat16") else x
+
+
 def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
     """`body` of a variable that holds `value`, so that a large expression used twice is written once.
 

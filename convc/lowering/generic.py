@@ -7,8 +7,9 @@ nests, so that no supported operator lacks code; other lowerings compute those f
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from tvm import te
@@ -24,6 +25,7 @@ from convc.lowering import generic_reduce as _reduce
 from convc.lowering import generic_resize as _resize
 from convc.lowering import generic_shape as _shape
 from convc.lowering.base import Layouts, Lowering
+from convc.lowering.elementwise import cast
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.formula import FORMULAS, At, Call, Operand
 from convc.target import Target
@@ -70,11 +72,15 @@ class Generic(Lowering):
 
     def compute(self, w: Workload, target: Target) -> Any:
         operands = tuple(self._operand(w, i) for i in range(w.arity))
-        call = Call(w, target, operands)
         steps = operand_placeholders(w)
-        outputs = [self._final(w, i, at, steps) for i, at in enumerate(FORMULAS[w.op].formula(call))]
+        results = FORMULAS[w.op].formula(self._call(w, target, operands))
+        outputs = [self._final(w, i, at, steps) for i, at in enumerate(results)]
         parameters = [o.tensor for o in operands if o is not None]
         return te.create_prim_func([*parameters, *steps.values(), *outputs])
+
+    def _call(self, w: Workload, target: Target, operands: tuple[Operand | None, ...]) -> Call:
+        """What the formula is given."""
+        return Call(w, target, operands)
 
     def _operand(self, w: Workload, index: int) -> Operand | None:
         kind = w.inputs[index]
@@ -87,7 +93,8 @@ class Generic(Lowering):
     def _final(self, w: Workload, output: int, at: At, steps: dict[int, Any]) -> Any:
         """The block that stores one output; the epilogue belongs to the first."""
         if output > 0:
-            return te.compute(w.outputs[output].physical, at, name=f"{OUTPUT}_{output}")
+            kind = w.outputs[output]
+            return te.compute(kind.physical, lambda *i: cast(at(*i), kind.dtype), name=f"{OUTPUT}_{output}")
         return te.compute(w.outputs[0].physical, lambda *i: finish(at(*i), w, steps, i), name=OUTPUT)
 
     def cost(self, w: Workload, target: Target) -> float:
@@ -122,7 +129,7 @@ def _gathers(w: Workload) -> bool:
     """Whether neighbouring outputs read inputs that are not neighbours, so that no vectors are loaded."""
     if w.outputs[0].layout.block > 1:
         return False
-    return w.op == "resize" or (w.op in _POOLING and cast(Any, w.attrs).strides[-1] > 1)
+    return w.op == "resize" or (w.op in _POOLING and typing.cast(Any, w.attrs).strides[-1] > 1)
 
 
 def _is_vector(w: Workload, index: int) -> bool:

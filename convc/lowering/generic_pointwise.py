@@ -10,7 +10,7 @@ from tvm import te, tirx
 from convc.lowering.base import Layouts, blocked_like
 from convc.lowering.elementwise import BINARY, UNARY, binary, unary
 from convc.lowering.epilogue import read_broadcast
-from convc.lowering.formula import At, Call, follow, formula, logical, plain
+from convc.lowering.formula import At, Call, follow, formula, logical, plain, relaid
 from convc.lowering.functions import constant
 from convc.target import Target
 from convc.types import Layout, TensorType
@@ -22,7 +22,7 @@ Expr = Any
 @formula(*UNARY, layouts=follow)
 def _unary(call: Call) -> Sequence[At]:
     """y[i] = f(x[i])."""
-    return [lambda *i: unary(call.w.op, call.attrs, call.x(*i))]
+    return [lambda *i: unary(call.w.op, call.attrs, relaid(call, i))]
 
 
 def _broadcast(w: Workload, target: Target) -> Layouts:

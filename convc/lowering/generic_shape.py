@@ -16,8 +16,8 @@ from convc.lowering.formula import (
     flatten,
     follow,
     formula,
-    logical,
     plain,
+    relaid,
     unflatten,
 )
 from convc.lowering.functions import masked
@@ -36,19 +36,8 @@ def _reshape(call: Call) -> Sequence[At]:
 
 @formula("relayout")
 def _relayout(call: Call) -> Sequence[At]:
-    """The same logical index. Lanes beyond the last channel become 0."""
-    channels = call.out.shape[1] if call.out.rank > 1 else 1
-
-    def at(*index: Expr) -> Expr:
-        if call.x.kind.layout == call.out.layout:
-            return call.x(*index)
-        place = logical(index, call.out.layout)
-        if call.out.layout.block == 1 or channels % call.out.layout.block == 0:
-            return call.x.at(place)
-        value = call.x.at([place[0], te.min(place[1], channels - 1), *place[2:]])
-        return masked(place[1] < channels, value, tirx.const(0, call.out.dtype))
-
-    return [at]
+    """The same logical index."""
+    return [lambda *i: relaid(call, i)]
 
 
 @formula("transpose")

@@ -67,7 +67,9 @@ class TransposedToDense(Rule[Phases]):
     """
 
     block: int = 16
-    """Channels that are moved in one piece; a multiple of every CPU target's channel block."""
+    """Channels that are moved in one piece; a multiple of every target's channel block."""
+    always: bool = False
+    """Whether to do so where it saves no products: for targets that compute dense convolutions only."""
 
     def match(self, graph: Graph, node: Node) -> Phases | None:
         if node.op != "conv_transpose" or node.output.type.rank != 4:
@@ -100,35 +102,51 @@ class TransposedToDense(Rule[Phases]):
         if any(phase.pad is None for axis in match for phase in axis):
             return "some outputs have no taps, or part of the input has none for them"
         saved, added = kind.size * _products_saved(node, match), kind.size * MOVED
-        if saved <= added:
+        if saved <= added and not self.always:
             return f"the time of {saved:.0f} multiply-adds, once saved, would go into a copy ({added})"
         return ""
 
     def rewrite(self, graph: Graph, node: Node, match: Phases) -> str:
-        parts = [self._part(graph, node, phases) for phases in itertools.product(*match)]
+        """One convolution for all phases that differ in their weights alone; else one for each."""
+        combinations = list(itertools.product(*match))
+        kinds = {tuple((len(p.taps), p.dilation, p.pad) for p in phases) for phases in combinations}
+        alike = len(kinds) == 1
+        runs = [combinations] if alike else [[phases] for phases in combinations]
+        parts = [self._part(graph, node, run) for run in runs]
         assert isinstance(node.attrs, ConvTransposeAttrs)
         attrs, values = DepthSpaceAttrs(node.attrs.strides[0]), [part.output for part in parts]
-        joined = graph.add("concat", values, ConcatAttrs(1), name=f"{node.name}.phases", before=node)
+        joined = values[0]
+        if len(values) > 1:
+            joined = graph.add(
+                "concat", values, ConcatAttrs(1), name=f"{node.name}.phases", before=node
+            ).output
         name = f"{node.name}.interleave"
-        result = graph.add("depth_to_space", [joined.output], attrs, name=name, before=node)
+        result = graph.add("depth_to_space", [joined], attrs, name=name, before=node)
         graph.replace_uses(node.output, result.output)
         graph.remove(node)
         graph.rename(parts[0], node.name)
-        taps = " + ".join("x".join(str(len(p.taps)) for p in phases) for phases in itertools.product(*match))
-        return f"becomes {len(parts)} convolutions with {taps} taps"
+        taps = " + ".join("x".join(str(len(p.taps)) for p in run[0]) for run in runs)
+        count = "one convolution" if alike else f"{len(parts)} convolutions"
+        return f"becomes {count} with {taps} taps"
 
-    def _part(self, graph: Graph, node: Node, phases: Sequence[Phase]) -> Node:
-        """The convolution that makes the outputs of one phase on each axis."""
-        w = graph.constant(node.inputs[1])
+    def _part(self, graph: Graph, node: Node, run: Sequence[Sequence[Phase]]) -> Node:
+        """The convolution that makes the outputs of some phases on each axis, one after the other."""
+        w, phases = graph.constant(node.inputs[1]), run[0]
         assert w is not None
-        weights = w.swapaxes(0, 1)[np.ix_(*map(range, w.shape[1::-1]), *(p.taps for p in phases))]
+        channels = [range(extent) for extent in w.shape[1::-1]]
+        weights = [w.swapaxes(0, 1)[np.ix_(*channels, *(p.taps for p in each))] for each in run]
         attrs = ConvAttrs(
             (1,) * len(phases), tuple(p.dilation for p in phases), tuple(p.pad or (0, 0) for p in phases)
         )
-        inputs = [node.inputs[0], graph.add_constant(f"{node.name}.weights", np.ascontiguousarray(weights))]
+        inputs = [node.inputs[0], graph.add_constant(f"{node.name}.weights", np.concatenate(weights))]
+        for value in node.inputs[2 : node.arity]:
+            bias = graph.constant(value)
+            if bias is not None and len(run) > 1:
+                value = graph.add_constant(f"{node.name}.bias", np.tile(bias, len(run)))
+            inputs.append(value)
         return graph.add(
             "conv",
-            [*inputs, *node.inputs[2 : node.arity]],
+            inputs,
             attrs,
             name=node.name,
             origin=node.origin,
@@ -156,3 +174,11 @@ class SubPixel(RulePass):
 
     name: ClassVar[str] = "sub-pixel"
     rules = (TransposedToDense(),)
+
+
+@dataclass(frozen=True)
+class AlwaysSubPixel(RulePass):
+    """Compute transposed convolutions phase by phase wherever they have whole phases."""
+
+    name: ClassVar[str] = "always-sub-pixel"
+    rules = (TransposedToDense(always=True),)

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from convc.errors import InputError, ModuleError, OptionError
+from convc.errors import InputError, OptionError
 from convc.runtime import manifest as manifests
-from convc.runtime.arrays import Frames, Reader, address
-from convc.runtime.cpu import available_cpus, host_features, host_machine
+from convc.runtime.cpu import available_cpus
+from convc.runtime.host import HostExecutor, check_machine, is_for_gpu, missing_for
 from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo
 from convc.types import Array
 
-OUT_OF_MEMORY, NO_WEIGHTS = -1, -2
+__all__ = ["Executor", "Module", "load", "missing_for"]
 
 
-def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Module:
+def load(path: str | os.PathLike[str], *, threads: int | None = None, device: int = 0) -> Module:
     """Load a module file that `convc compile` wrote.
 
-    The manifest is checked before any code is mapped. `threads` overrides the number that the module was
-    compiled for; it is exact. A module is native code: load only files that you trust.
+    The manifest is checked before any code is mapped. A module is native code: load only what you trust.
 
-    Raises ModuleError when the file is not a whole module or needs instructions that this machine lacks.
+    Args:
+        path: the file.
+        threads: overrides the number that a module for the CPU was compiled for; it is exact.
+        device: the number of the GPU that a CUDA module is to run on. All that it needs there (driver,
+            architecture, memory) is checked now, and the weights are copied.
+
+    Raises:
+        ModuleError: the file is not a whole module or needs instructions that this machine lacks.
+        DeviceError: a child that says what is wrong with the GPU: `NoDeviceError`, `WrongDeviceError`,
+            `DriverError`, `DeviceMemoryError`.
     """
     file = Path(path)
     manifest = manifests.read(file)
-    _check_machine(file, manifest)
-    return Module(file, manifest, _thread_count(threads, manifest.threads))
+    check_machine(file, manifest)
+    return Module(file, manifest, _thread_count(threads, manifest.threads), device=device)
 
 
 def _thread_count(wanted: int | None, compiled: int) -> int:
@@ -43,49 +50,40 @@ def _thread_count(wanted: int | None, compiled: int) -> int:
     return count
 
 
-def missing_for(manifest: Manifest) -> str:
-    """What this machine lacks to run a module, as the end of a sentence, or "" when it lacks nothing."""
-    machine = str(manifest.target["triple"]).split("-")[0]
-    if machine != host_machine():
-        return f"was built for {machine}; this machine is {host_machine()}"
-    features = host_features()
-    missing = [] if features is None else sorted(set(manifest.target["features"]) - features)
-    if missing:
-        mcpu = manifest.target["mcpu"]
-        return f"was built for {mcpu} and needs {', '.join(missing)}, which this processor lacks"
-    return ""
+class Executor(Protocol):
+    """Runs the code of a module where that belongs: `HostExecutor`, `CudaExecutor`."""
+
+    def run(self, given: Sequence[Any], stream: Any = None, out: Sequence[Any] | None = None) -> list[Any]:
+        """The outputs for inputs in order."""
+        ...
+
+    def profile(self, given: Sequence[Any], seconds: Array) -> None:
+        """Run once, and write the seconds of each step."""
+        ...
 
 
-def _check_machine(path: Path, manifest: Manifest) -> None:
-    missing = missing_for(manifest)
-    if missing:
-        raise ModuleError(
-            f"'{path}' {missing}.", hint="Compile with `--target host` on this machine, or name its CPU."
-        )
+def _executor(path: Path, manifest: Manifest, threads: int, callable_here: bool, device: int) -> Executor:
+    if is_for_gpu(manifest):
+        from convc.runtime.cuda import CudaExecutor
+
+        return CudaExecutor(path, manifest, device, callable_here=callable_here)
+    if device:
+        raise OptionError(f"'{path}' runs on the CPU; there is no device {device} for it.")
+    return HostExecutor(path, manifest, threads, callable_here=callable_here)
 
 
 class Module:
     """A network that can be called. Calls release the GIL and may come from several threads at once."""
 
-    def __init__(self, path: Path, manifest: Manifest, threads: int, *, callable_here: bool = True) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, threads: int, *, callable_here: bool = True, device: int = 0
+    ) -> None:
         self._path = path
         self.manifest = manifest
         self.threads = threads
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._run: Any = None
-        self._readers = [Reader(info) for info in manifest.inputs]
-        self._frames = Frames(len(manifest.inputs), manifest.outputs)
-        if callable_here:
-            self._map(path)
-
-    def _map(self, path: Path) -> None:
-        try:
-            library = ctypes.CDLL(str(path.resolve()))
-        except OSError as error:
-            raise ModuleError(f"'{path}' cannot be loaded: {error}.") from error
-        self._run = library.convc_run
-        self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
-        self._run.restype = ctypes.c_int
+        self._arity = len(manifest.inputs)
+        self._executor = _executor(path, manifest, threads, callable_here, device)
 
     def own(self, folder: tempfile.TemporaryDirectory[str]) -> None:
         """Keep the temporary folder of a module that was never saved for as long as the module lives."""
@@ -114,20 +112,33 @@ class Module:
         """As `onnxruntime.InferenceSession.get_outputs`."""
         return list(self.outputs)
 
-    def __call__(self, *arrays: Any) -> Any:
-        """Run on arrays in the order of `inputs` (NumPy or DLPack on the CPU).
+    def __call__(self, *arrays: Any, stream: Any = None, out: Any = None) -> Any:
+        """Run on arrays in the order of `inputs`. Returns the output, or a tuple when there are several.
 
-        Returns the output, or a tuple when there are several.
+        Arrays are NumPy's, or others that offer DLPack. A module for the CPU takes those in the CPU's memory.
+        A CUDA module takes both these, which are copied, and arrays on its device (DLPack or
+        `__cuda_array_interface__`: PyTorch, CuPy), which are read where they are. It returns NumPy arrays,
+        or `DeviceArray`s when any input was on the device.
+
+        Args:
+            arrays: one for each input.
+            stream: of CUDA: a handle, or a stream of PyTorch or CuPy. The call is put on this stream and
+                returns at once, unless the result is NumPy's. Without one the results are there on return.
+            out: arrays on the device, one for each output (or the one), that are written and returned.
+
+        Raises:
+            InputError: an array is not what the module takes.
+            DeviceError: the GPU or its driver failed.
         """
-        if len(arrays) != len(self._readers):
+        if len(arrays) != self._arity:
             raise InputError(
                 f"{len(arrays)} arrays were given for {len(self.inputs)} inputs.",
                 hint=f"The inputs are {self._signature()}.",
             )
-        outputs = self._invoke(arrays)
+        outputs = self._executor.run(arrays, stream, out)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
         """As `onnxruntime.InferenceSession.run`: arrays by input name in, a list of arrays out."""
         names = [t.name for t in self.outputs]
         wanted = names if output_names is None else list(output_names)
@@ -139,7 +150,7 @@ class Module:
                 f"No array was given for input {', '.join(map(repr, absent))}.",
                 hint=f"Inputs: {self._signature()}.",
             )
-        outputs = self._invoke([feeds[info.name] for info in self.inputs])
+        outputs = self._executor.run([feeds[info.name] for info in self.inputs])
         return [outputs[names.index(name)] for name in wanted]
 
     def profile(self, feeds: Mapping[str, Any], *, repeat: int = 10) -> list[float]:
@@ -147,7 +158,7 @@ class Module:
         arrays = [feeds[info.name] for info in self.inputs]
         times = np.empty((repeat, len(self.manifest.steps)))
         for row in times:
-            self._invoke(arrays, row)
+            self._executor.profile(arrays, row)
         return [float(t) for t in np.median(times, axis=0)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -176,27 +187,3 @@ class Module:
                 raise InputError(
                     f"There is no {kind} named '{name}'.", hint=f"The {kind}s are {', '.join(known)}."
                 )
-
-    def _invoke(self, given: Sequence[Any], seconds: Array | None = None) -> list[Array]:
-        arrays = [reader.read(array) for reader, array in zip(self._readers, given, strict=True)]
-        if self._run is None:
-            _check_machine(self._path, self.manifest)
-        frame = self._frames.take()
-        frame.point_to(arrays)
-        status = self._run(
-            frame.inputs, frame.outputs, self.threads, None if seconds is None else address(seconds)
-        )
-        if status:
-            raise self._failure(status)
-        results = frame.results()
-        self._frames.give_back(frame)
-        return results
-
-    def _failure(self, status: int) -> ModuleError:
-        if status == OUT_OF_MEMORY:
-            return ModuleError(f"Not enough memory for a workspace of {self.manifest.workspace_bytes} bytes.")
-        if status == NO_WEIGHTS:
-            return ModuleError(
-                f"The weights of '{self._path}' could not be mapped.", hint="Load the file again."
-            )
-        return ModuleError(f"Layer '{self.manifest.steps[status - 1]}' ran out of scratch memory.")

@@ -169,6 +169,9 @@ def imbalance(tasks: int, threads: int) -> float:
 
 def memory_seconds(nbytes: float, target: Target) -> float:
     """Seconds to move so many bytes once, from the nearest cache that holds them all."""
+    if target.gpu is not None:
+        fits = nbytes <= target.gpu.l2 / 2  # the other half keeps what is read next
+        return nbytes / (target.gpu.l2_bandwidth if fits else target.gpu.memory_bandwidth)
     if nbytes <= target.threads * target.l2:
         return nbytes / (target.threads * target.l2_bandwidth)
     if nbytes <= target.l3:

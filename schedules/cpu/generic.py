@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from convc.schedules.base import Config
-from convc.schedules.cpu.blocks import Nest, below, blocks, extent, joint_suffix, nest, strided
+from convc.schedules.blocks import Nest, below, blocks, extent, joint_suffix, nest, strided
 from convc.schedules.cpu.relayout import to_plain
 from convc.target import Target
 from convc.types import PLAIN

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from convc.schedules.cpu.blocks import below, extent
+from convc.schedules.blocks import below, extent
 
 Loop = Any
 Share = Callable[[Sequence[Loop]], bool]

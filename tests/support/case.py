@@ -9,7 +9,7 @@ import numpy as np
 
 import convc.ops  # noqa: F401  (fills the registry)
 from convc.ir import Attrs, Graph, Value
-from convc.types import Array, TensorType
+from convc.types import Array, TensorType, numpy_dtype
 
 Range = tuple[float, float]
 
@@ -39,7 +39,8 @@ class Case:
         low, high = self.ranges[min(index, len(self.ranges) - 1)]
         if kind.is_float:
             values = rng.uniform(low, high, kind.shape)
-            return (np.round(values / self.grid) * self.grid if self.grid else values).astype(kind.dtype)
+            values = np.round(values / self.grid) * self.grid if self.grid else values
+            return values.astype(numpy_dtype(kind.dtype))
         if kind.dtype == "bool":
             return rng.integers(0, 2, kind.shape).astype(bool)
         integers = rng.integers(int(low), int(high), kind.shape, endpoint=True)

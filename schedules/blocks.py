@@ -99,6 +99,21 @@ def nest(sch: Schedule, block: Block) -> Nest:
 _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min, tirx.Select, tirx.Cast, Call)
 
 
+_CHOICES = (tirx.Select, tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.EQ, tirx.NE, tirx.And, tirx.Or, tirx.Not)
+
+
+def chooses(sch: Schedule, block: Block) -> bool:
+    """Whether a block compares anything, such as an index with a bound."""
+    found = False
+
+    def visit(node: Any) -> None:
+        nonlocal found
+        found = True
+
+    tvm_ffi.structural_walk(sch.get(block).body, [(kind, visit) for kind in _CHOICES])
+    return found
+
+
 def _itemsize(dtype: str) -> int:
     digits = "".join(c for c in dtype if c.isdigit())
     return int(digits) // 8 if digits else 1

@@ -1,0 +1,102 @@
+"""Whole networks for a GPU: compiled, loaded by the real runtime and run on an emulated device.
+
+The driver is `support/fake_cuda`, and the place of cubins is taken by the emulation of the same CUDA source,
+so that kernels, launches, the memory plan and the order of the graph are what they are on a GPU.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cuda_emulator import build_emulation
+from fake_driver import FakeDriver, build_driver
+from networks import branches, dense, residual, separable, up_down
+
+import convc
+from convc.codegen import device_build, nvcc
+from convc.evaluate import evaluate
+from convc.frontends.builder import Network
+from convc.ir import Graph
+from convc.verify import ROUNDING, TOLERANCE_FACTOR, random_inputs, relative_error
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A compiler whose machine code the fake driver runs."""
+
+    folder: Path
+
+    @staticmethod
+    def compiler_identity() -> str:
+        return "emulation"
+
+    def compile_cubin(self, source: str, arch: str, *, fast_math: bool = False) -> nvcc.Cubin:
+        library = build_emulation(source, self.folder / f"{abs(hash(source)):x}.so")
+        return nvcc.Cubin(library.read_bytes(), ())
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
+    return FakeDriver(build_driver(tmp_path_factory.mktemp("driver")))
+
+
+@pytest.fixture
+def driver(library: FakeDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeDriver]:
+    monkeypatch.setenv("CONVC_LIBCUDA", str(library.path))
+    monkeypatch.setattr(device_build, "nvcc", Emulator(tmp_path))
+    library.reset()
+    before = library.live
+    yield library
+    gc.collect()
+    assert library.live == before, "something was not freed"
+
+
+def check(graph: Graph, precision: str, driver: FakeDriver) -> convc.Module:
+    """Compile, which verifies; then run again on other inputs and compare with float64."""
+    module = convc.compile(graph, target="cuda:sm_90", precision=precision)
+    feeds = random_inputs(graph, seed=7)
+    limit = TOLERANCE_FACTOR * ROUNDING[precision]
+    for found, expected in zip(module.run(None, feeds), evaluate(graph, feeds), strict=True):
+        assert relative_error(found, expected) <= limit
+    assert driver.calls("cuGraphLaunch") > 0
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "precision"),
+    [
+        *((residual, precision) for precision in ROUNDING),
+        (dense, "float16"),
+        (branches, "float32"),
+        (up_down, "tf32"),
+        (separable, "bfloat16"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_agrees_with_float64(make: Callable[[], Graph], precision: str, driver: FakeDriver) -> None:
+    module = check(make(), precision, driver)
+    assert module.manifest.verification["error"] <= module.manifest.verification["limit"]
+
+
+def test_saved_and_loaded(driver: FakeDriver, tmp_path: Path) -> None:
+    graph = residual()
+    compiled = convc.compile(graph, target="cuda:sm_90", verify=False)
+    compiled.save(tmp_path / "network.so")
+    loaded = convc.load(tmp_path / "network.so")
+    feeds = random_inputs(graph)
+    for a, b in zip(compiled.run(None, feeds), loaded.run(None, feeds), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_branches_run_side_by_side(driver: FakeDriver) -> None:
+    """Independent branches have no edges between them in the graph of launches."""
+    net = Network("branches", seed=0)
+    x = net.input("x", (1, 16, 6, 6))
+    net.output(net.concat([net.relu(net.conv(x, 16, 1)), net.relu(net.conv(x, 16, 3, padding=1))]))
+    module = check(net.graph, "float32", driver)
+    assert len(module.manifest.steps) >= 2

@@ -1,0 +1,93 @@
+"""What the assembler makes of every schedule: registers, spills, shared memory, and which instructions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+from device_batch import merged
+from device_generic_jobs import ROWS, device_jobs_of, ends
+from device_jobs import DeviceJob, device
+from device_table import CELLS, TABLE, Row, job_of
+from layer_cases import conv
+
+from convc.codegen import nvcc
+from convc.codegen.device import DeviceCode
+from convc.target import Gpu
+
+pytestmark = pytest.mark.skipif(nvcc._find_nvcc() is None, reason="no nvcc")
+has_disassembler = pytest.mark.skipif(
+    nvcc._tool("cuobjdump") is None and nvcc._tool("nvdisasm") is None,
+    reason="neither cuobjdump nor nvdisasm",
+)
+
+ARCHITECTURES = ("sm_80", "sm_90")
+CORES = {"tf32": "HMMA.1688.F32.TF32", "float16": "HMMA.16816.F32 ", "bfloat16": "HMMA.16816.F32.BF16"}
+"""The instruction of the tensor cores that a precision stands for."""
+
+
+def compiled(codes: Sequence[DeviceCode], arch: str) -> list[nvcc.Cubin]:
+    """Machine code of all codes, few files for many."""
+    return [nvcc.compile_cubin(source, arch) for source, _ in merged(codes)]
+
+
+def faults(codes: Sequence[DeviceCode], cubins: Sequence[nvcc.Cubin], gpu: Gpu) -> list[str]:
+    """What is wrong with the functions that the codes launch."""
+    reports = {report.name: report for cubin in cubins for report in cubin.functions}
+    found = []
+    for entry in (entry for code in codes for entry in code.launches):
+        report, threads = reports[entry.function], entry.block[0] * entry.block[1] * entry.block[2]
+        # The hardware gives registers to warps, in units of 256: 8 for each thread.
+        registers = -(-report.registers // 8) * 8 * threads
+        if report.spill_stores or report.spill_loads or report.stack_bytes:
+            found.append(f"{entry.function} spills or has a stack: {report}")
+        if registers > gpu.registers:
+            found.append(f"{entry.function}: {report.registers} registers for each of {threads} threads")
+        if report.shared_bytes + entry.shared_bytes > gpu.block_shared_memory:
+            found.append(
+                f"{entry.function}: {report.shared_bytes} + {entry.shared_bytes} bytes of shared memory"
+            )
+    return found
+
+
+def instructions(cubins: Sequence[nvcc.Cubin]) -> dict[str, str]:
+    """The machine code of each function."""
+    text = "".join(nvcc.disassemble(cubin.image) for cubin in cubins)
+    parts = re.split(r"^\s*(?:Function : |\.section\s+\.text\.)([A-Za-z]\w*)", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize(("schedule", "precision"), CELLS)
+def test_every_schedule_fits_its_device(schedule, precision, arch):
+    jobs = list(TABLE[schedule].jobs(precision, arch))
+    codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
+    cubins = compiled(codes, arch)
+    assert faults(codes, cubins, jobs[0].target.device) == []
+    if nvcc._tool("cuobjdump"):
+        check_instructions(jobs, codes, instructions(cubins), precision)
+
+
+def check_instructions(jobs: Sequence[DeviceJob], codes, sass: dict[str, str], precision: str) -> None:
+    """Products are made by the cores that were asked for, from operands that were copied ahead."""
+    for job, code in zip(jobs, codes, strict=True):
+        product = sass[code.launches[0].function]
+        if precision == "float32":
+            assert "MMA" not in product
+            assert "TF32" not in product
+            assert "FFMA" in product
+        else:
+            assert CORES[precision] in product
+            assert "LDSM" in product
+        assert ("LDGSTS" in product) == (job.config.stages > 1), f"{job.workload}: {job.config}"
+
+
+@pytest.mark.parametrize(
+    ("precision", "arch"), [("float32", "sm_90"), ("float16", "sm_80"), ("bfloat16", "sm_90")]
+)
+def test_every_operator_fits_its_device(precision, arch):
+    target = device(precision, arch)
+    codes = [job.code(f"k{i}") for i, job in enumerate(device_jobs_of(ends(ROWS), target))]
+    cubins = compiled(codes, arch)
+    assert faults(codes, cubins, target.device) == []
