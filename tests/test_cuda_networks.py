@@ -35,6 +35,10 @@ class Emulator:
     def compiler_identity() -> str:
         return "emulation"
 
+    @staticmethod
+    def needed_driver(identity: str) -> int:
+        return 12000
+
     def compile_cubin(self, source: str, arch: str, *, fast_math: bool = False) -> nvcc.Cubin:
         library = build_emulation(source, self.folder / f"{abs(hash(source)):x}.so")
         return nvcc.Cubin(library.read_bytes(), ())

@@ -143,3 +143,15 @@ def test_disassembly_shows_instructions_or_says_what_is_missing() -> None:
     else:
         with pytest.raises(TargetError, match=r"Neither cuobjdump nor nvdisasm.*nvidia-cuda-nvdisasm"):
             nvcc.disassemble(image)
+
+
+@pytest.mark.parametrize(
+    ("identity", "driver"),
+    [
+        ("nvcc Build cuda_13.0.r13.0/compiler.36424714_0 /usr/bin/nvcc", 13000),
+        ("nvrtc 12.8 libnvrtc.so.12", 12000),
+        ("emulation", 0),
+    ],
+)
+def test_code_of_a_major_version_loads_with_any_driver_of_it(identity: str, driver: int) -> None:
+    assert nvcc.needed_driver(identity) == driver

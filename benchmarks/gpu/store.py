@@ -15,7 +15,7 @@ import lzma
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -204,6 +204,11 @@ class Conv:
     def flops(self) -> int:
         """A multiply-add counts as 2."""
         return 2 * math.prod(self.output) * math.prod(self.weight[1:])
+
+    @property
+    def few(self) -> Conv:
+        """The same of the two images that all others repeat."""
+        return replace(self, input=(min(self.input[0], 2), *self.input[1:]))
 
     def operands(self) -> tuple[Array, Array, Array | None]:
         """Input, weights and bias, always the same for the same geometry."""

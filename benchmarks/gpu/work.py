@@ -1,1 +1,239 @@
-"""."""
+"""The jobs of a GPU machine, one entry of the index after another, in a process that a failure may end.
+
+A kernel that accesses what it must not leaves the process without a device: the process says so and ends, and
+`run.py` starts another for the rest. What it finds goes to standard output, a line of JSON each.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import store
+from driver import CudaError, Driver
+from store import Array, Conv, relative_error
+from timing import Call, DriverMemory, Figures, Memory, Stopwatch
+
+import convc
+from convc.errors import DeviceError
+
+Entry = dict[str, Any]
+MARK = "@ "
+"""Begins a line for `run.py`; others are a library's."""
+
+LOST = 3
+"""Exit status of a process that lost its device."""
+
+SECONDS = {"check": 2, "layer": 8, "network": 20}
+"""What a job may take, so that none is begun that the budget would cut; four times that when compiling."""
+
+
+def tell(**fields: Any) -> None:
+    """A line for `run.py`."""
+    print(MARK + json.dumps(fields), flush=True)
+
+
+class Worker:
+    """The device, PyTorch where it is wanted and there, and the folder."""
+
+    def __init__(self, folder: Path, options: Entry) -> None:
+        self.folder, self.options = folder, options
+        self.driver = Driver()
+        self.torch = _torch() if options["torch"] else None
+        self.stream = self.torch.stream if self.torch else self.driver.stream()
+        self.memory: Memory = self.torch or DriverMemory(self.driver, self.stream)
+        self.watch = Stopwatch(self.driver, self.stream)
+        versions = {"python": sys.version.split()[0], "numpy": np.__version__}
+        tell(
+            machine=self.driver.describe(), versions=versions | (self.torch.versions() if self.torch else {})
+        )
+
+    # ---- checks ----
+
+    def check(self, entry: Entry) -> Entry:
+        """Compare with float64, from the host's memory and from the device's, several times."""
+        module = self.load(entry)
+        arrays, expected = self._case(entry)
+        found = module.run(None, dict(zip([i.name for i in module.inputs], arrays, strict=True)))[0]
+        results = [found]
+        given = [self.memory.upload(array) for array in arrays]
+        info = module.outputs[0]
+        for _ in range(3):
+            out = self.memory.poisoned(info.shape, info.dtype)
+            module(*given, stream=self.stream, out=out)
+            self.driver.synchronise(self.stream)
+            results.append(self.memory.read(out))
+        errors = [relative_error(result, expected) for result in results]
+        row = {"error": _number(max(errors)), "limit": entry["limit"], "lowering": entry["lowering"]}
+        if max(errors) > entry["limit"] or not all(map(math.isfinite, errors)):
+            where = [name for name, e in zip(("host", *["device"] * 3), errors, strict=True) if e > entry["limit"]]
+            row["failed"] = f"error {max(errors):.1e}, {entry['limit']:.1e} is allowed ({', '.join(where)})"
+        elif any(not np.array_equal(results[0], other) for other in results[1:]):
+            row["failed"] = "results differ from run to run"
+        return row
+
+    def _case(self, entry: Entry) -> tuple[list[Array], Array]:
+        if "conv" in entry:
+            conv = Conv.of(entry["conv"])
+            x, weight, bias = conv.few.operands()
+            each = np.arange(conv.input[0]) % 2
+            return [x[each]], conv.few.reference(x, weight, bias)[each]
+        with np.load(self.folder / entry["arrays"]) as arrays:
+            inputs = [arrays[name] for name in arrays.files if name.startswith("input_")]
+            return inputs, arrays["expected"].astype(np.float64)
+
+    # ---- layers ----
+
+    def layer(self, entry: Entry) -> Entry:
+        """A layer's kernel on many inputs in a row, beside PyTorch's on as many."""
+        conv, sets = Conv.of(entry["conv"]), entry["sets"]
+        module = self.load(entry)
+        x, weight, bias = conv.few.operands()
+        given = self.memory.spread(_stored(x, entry["lanes"][0], entry["dtype"]), conv.input[0], sets)
+        info = module.outputs[0]
+        out = self.memory.poisoned(info.shape, info.dtype)
+
+        def call() -> None:
+            module(given, stream=self.stream, out=out)
+
+        call()
+        self.driver.synchronise(self.stream)
+        first, last = (self.memory.part(out, index) for index in (0, sets - 1))
+        expected = conv.few.reference(x, weight, bias)
+        error = max(
+            relative_error(
+                store.unblock(first[n : n + 1], conv.weight[0]) if entry["lanes"][1] > 1 else first[n : n + 1],
+                expected[n % 2 : n % 2 + 1],
+            )
+            for n in range(conv.input[0])
+        )
+        row: Entry = {"error": _number(error), "limit": entry["limit"]}
+        if error > entry["limit"]:
+            row["failed"] = f"error {error:.1e}, {entry['limit']:.1e} is allowed"
+        elif not np.array_equal(first, last):
+            row["failed"] = f"set {sets - 1} differs from set 0, whose input is the same"
+        calls: dict[str, Call] = {"convc": call}
+        if self.torch:
+            calls |= self.torch.layer(conv, entry["precision"], x, sets)
+        turns = self.watch.in_turns(calls, self.options["seconds"])
+        return row | self._compared({name: figures.each(sets) for name, figures in turns.items()})
+
+    # ---- networks ----
+
+    def network(self, entry: Entry) -> Entry:
+        """A network beside PyTorch's. Its weights are drawn, so only its agreement with itself is judged."""
+        start = time.perf_counter()
+        module = self.load(entry)
+        load_s = time.perf_counter() - start
+        (input_info,), info = module.inputs, module.outputs[0]
+        image = np.random.default_rng(0).standard_normal(input_info.shape, dtype=np.float32)
+        image[-1] = image[0]
+        given, out = self.memory.upload(image), self.memory.poisoned(info.shape, info.dtype)
+
+        def call() -> None:
+            module(given, stream=self.stream, out=out)
+
+        results = []
+        for _ in range(2):
+            call()
+            self.driver.synchronise(self.stream)
+            results.append(self.memory.read(out))
+        row: Entry = {"limit": entry["limit"], "load_s": load_s}
+        difference = relative_error(results[0][-1:], results[0][:1].astype(np.float64))
+        row["difference"] = _number(difference)
+        if not np.isfinite(results[0]).all():
+            row["failed"] = "the result has elements that are not finite"
+        elif difference > entry["limit"]:
+            row["failed"] = f"the last image, which is the first again, differs by {difference:.1e}"
+        elif not np.array_equal(*results):
+            row["failed"] = "results differ from run to run"
+        calls: dict[str, Call] = {"convc": call}
+        if self.torch:
+            compiled = self.options["compile"]
+            calls |= self.torch.network(
+                entry["model"], entry["options"], entry["precision"], entry["batch"], compiled
+            )
+        return row | self._compared(self.watch.in_turns(calls, self.options["seconds"]))
+
+    def _compared(self, turns: dict[str, Figures]) -> Entry:
+        """The figures, and convc's median over the best of PyTorch's."""
+        peers = [figures.median_ms for name, figures in turns.items() if name != "convc"]
+        ratio = turns["convc"].median_ms / min(peers) if peers else None
+        return {"engines": {name: asdict(figures) for name, figures in turns.items()}, "ratio": ratio}
+
+    # ---- ceilings ----
+
+    def ceilings(self) -> Entry:
+        """Bytes a second of a copy, read and written; FLOP/s of a product in each precision."""
+        if not self.torch:
+            return {}
+        nbytes = 1 << 32
+        calls: dict[str, Call] = {"copy": self.torch.copy(nbytes)}
+        found = {}
+        ms = self.watch.in_turns(calls)["copy"].median_ms
+        found["copy_bytes_s"] = 2 * nbytes / ms * 1e3
+        for precision in ("float16", "tf32", "float32"):
+            call = self.torch.product(precision)
+            ms = self.watch.in_turns({precision: call})[precision].median_ms
+            found[precision] = 2 * 8192**3 / ms * 1e3
+        return found
+
+    # ---- all of them ----
+
+    def load(self, entry: Entry) -> convc.Module:
+        """The module of an entry, with its weights drawn."""
+        with tempfile.TemporaryDirectory(prefix="convc-") as name:
+            path = Path(name) / "module.so"
+            store.unpack(self.folder / entry["file"], path)
+            return convc.load(path)
+
+    def run(self, entries: list[Entry], deadline: float) -> int:
+        """Do jobs until the deadline (of the wall clock); the process's exit status."""
+        if any(entry["kind"] != "check" for entry in entries) and not self.options["ceilings_known"]:
+            tell(ceilings=self.ceilings())
+        for entry in entries:
+            needed = SECONDS[entry["kind"]] * (8 if self.options["compile"] else 1)
+            if time.time() + needed > deadline:
+                break
+            tell(begin=entry["key"])
+            start = time.perf_counter()
+            try:
+                row = getattr(self, entry["kind"])(entry)
+            except (CudaError, DeviceError) as error:
+                tell(key=entry["key"], row={"failed": f"{type(error).__name__}: {error}"})
+                return LOST
+            except Exception as error:
+                row = {"failed": f"{type(error).__name__}: {error}"[:2000]}
+            gc.collect()
+            if self.torch:
+                self.torch.release()
+            tell(key=entry["key"], row=row | {"seconds": time.perf_counter() - start})
+        return 0
+
+
+def _torch() -> Any:
+    """PyTorch, or None where it or a GPU for it is not there."""
+    try:
+        import peers
+
+        return peers.Torch()
+    except (ImportError, RuntimeError, AssertionError) as error:
+        print(f"Without PyTorch: {error}", file=sys.stderr)
+        return None
+
+
+def _stored(x: Array, lanes: int, dtype: str) -> Array:
+    return (store.block(x, lanes) if lanes > 1 else x).astype(dtype)
+
+
+def _number(error: float) -> float:
+    """JSON knows no infinity: results that do not compare at all are 1e9 off."""
+    return min(error, 1e9) if error == error else 1e9

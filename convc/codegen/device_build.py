@@ -105,6 +105,7 @@ def device_program(
         scratch.start + scratch.nbytes,
         tuple(v.type.nbytes for v in graph.inputs),
         tuple(v.type.nbytes for v in graph.outputs),
+        nvcc.needed_driver(nvcc.compiler_identity()),
     )
 
 

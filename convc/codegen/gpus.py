@@ -2,7 +2,8 @@
 
 Limits are those of the CUDA C++ Programming Guide (13.0, table of technical specifications per compute
 capability), sizes and speeds those of the vendor's data sheets for the device named, dense and with float32
-sums. They rank candidates; nothing but speed depends on them.
+sums. What multiprocessors get from L2 together is the rate at which published products of 128 x 256 tiles
+run, times the bytes of their tiles. All figures rank candidates; nothing but speed depends on them.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ _KB, _MB = 1 << 10, 1 << 20
 GPUS: dict[str, Gpu] = {
     gpu.arch: gpu
     for gpu in (
-        Gpu("sm_80", "A100", 108, 164 * _KB, 163 * _KB, 40 * _MB, 2.0e12, 4.5e12, 19.5e12, 156e12, 312e12),
+        Gpu("sm_80", "A100", 108, 164 * _KB, 163 * _KB, 40 * _MB, 2.0e12, 5.5e12, 19.5e12, 156e12, 312e12),
         Gpu("sm_86", "RTX 3090", 82, 100 * _KB, 99 * _KB, 6 * _MB, 0.94e12, 2.2e12, 35.6e12, 35.6e12, 71e12,
             threads=1536),
         Gpu("sm_89", "RTX 4090", 128, 100 * _KB, 99 * _KB, 72 * _MB, 1.0e12, 4.5e12, 82.6e12, 82.6e12, 165e12,
             threads=1536),
         # The rates of the tensor cores are those of mma.sync, 62 % of what wgmma reaches (Luo et al.,
         # Benchmarking and Dissecting the Nvidia Hopper GPU Architecture, 2024, table 7).
-        Gpu("sm_90", "H200", 132, 228 * _KB, 227 * _KB, 50 * _MB, 4.8e12, 7.0e12, 67e12, 307e12, 613e12,
+        Gpu("sm_90", "H200", 132, 228 * _KB, 227 * _KB, 50 * _MB, 4.8e12, 9.0e12, 67e12, 307e12, 613e12,
             warpgroup_gain=1.6),
     )
 }  # fmt: skip

@@ -77,6 +77,15 @@ def compiler_identity() -> str:
     return _compiler().identity
 
 
+def needed_driver(identity: str) -> int:
+    """The CUDA version that a driver must support to load a compiler's code, as 1000 times the major number.
+
+    Minor versions do not matter (CUDA Compatibility, "Minor Version Compatibility").
+    """
+    found = re.search(r"(\d+)\.\d+", identity)
+    return 1000 * int(found[1]) if found else 0
+
+
 def disassemble(image: bytes) -> str:
     """A cubin as SASS text, by cuobjdump or nvdisasm."""
     tool = _tool("cuobjdump") or _tool("nvdisasm")

@@ -41,8 +41,9 @@ SHARED_BYTES_A_CYCLE = 128
 _CLOCK = 1.7e9
 _LATENCY = 6e-7
 """Seconds until a copy from L2 or memory has arrived, under load."""
-_ITERATION = 4e-8
-"""Seconds of an iteration that a block does not overlap with its own work: barriers, sums of addresses."""
+_ITERATION = 1.5e-7
+"""Seconds of an iteration that a block spends beside its own work: barriers, addresses, the products' end. Other
+blocks of the multiprocessor work meanwhile."""
 _RAMP = 1.5e-6
 """Seconds before a block's first product and after its last."""
 _ADDRESSING = 48
@@ -322,7 +323,10 @@ def tiles(p: GemmProblem, gpu: Gpu, kind: Shapes) -> Iterator[Any]:
 def best_tile(p: GemmProblem, gpu: Gpu, kind: Shapes) -> Any:
     """The tile with the lowest predicted time."""
     if (p, gpu, kind) not in _BEST:
-        _BEST[p, gpu, kind] = min(tiles(p, gpu, kind), key=lambda tile: tile_seconds(p, tile, gpu))
+        # Copies further ahead cost nothing where they leave room for as many blocks.
+        _BEST[p, gpu, kind] = min(
+            tiles(p, gpu, kind), key=lambda tile: (tile_seconds(p, tile, gpu), -tile.stages, tile.split)
+        )
     return _BEST[p, gpu, kind]
 
 
@@ -340,7 +344,8 @@ def tile_seconds(p: GemmProblem, tile: BlockTile, gpu: Gpu) -> float:
     # One warp for each of the four schedulers is the least that keeps them busy.
     busy = min(1.0, resident * tile.threads / (4 * WARP))
     latency = _LATENCY / max(tile.stages - 1, 0.5)
-    each = max(resident * max(arithmetic / busy, shared, copies), latency) + _ITERATION
+    work = max(arithmetic / busy, shared, copies)
+    each = max(resident * work, work + _ITERATION, latency)
     waves = -(-blocks // (gpu.sms * resident))
     seconds = waves * (tile.iterations(p) * each + _RAMP)
     if tile.split > 1:

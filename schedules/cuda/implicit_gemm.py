@@ -15,8 +15,8 @@
 A thread of 8 x 8 holds 64 sums, 32 elements of patches and 8 or 16 of weights, some 110 registers with
 addresses, so that 256 threads with 128 x 128 results leave room for a second block. For 256 multiply-adds it
 reads 16 times from shared memory. A warp has two groups of rows, whose reads take two cycles because they lie
-in the same banks, and 16 groups of columns, whose reads are 256 bytes in a row and take two: 32 cycles of
-shared memory for 64 of the multiplying units.
+in the same banks, and 16 groups of columns, whose reads are 256 bytes in a row, columns being interleaved for
+it, and take two: 32 cycles of shared memory for 64 of the multiplying units.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def apply(sch: Any, w: Workload, target: Target, config: CoreConfig) -> None:
         sch.set_scope(product, 0, "local")
         even = out.layout.block > 1 or out.shape[-1] % tile.n == 0
         thread = _tile_output(sch, tile, *by_row(sch, output, w, target), even=even)
-    _multiply(sch, tile, product, thread)
+    _interleave(sch, tile, _multiply(sch, tile, product, thread))
 
 
 def _tile_output(sch: Any, tile: ThreadTile, g: Loop, m: Loop, n: Loop, *, even: bool) -> Loop:
