@@ -25,11 +25,12 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from bundle import Bundle, Entry  # noqa: E402
-from selection import BATCHES, NETWORKS, PRECISIONS, checks, layers  # noqa: E402
+from bundle import Bundle, Entry
+from selection import BATCHES, NETWORKS, PRECISIONS, checks, layers
 
-from convc.codegen.cache import ObjectCache  # noqa: E402
-from convc.codegen.gpus import PRECISIONS as ALL_PRECISIONS  # noqa: E402
+from convc.codegen.cache import ObjectCache
+from convc.codegen.gpus import PRECISIONS as ALL_PRECISIONS
+from convc.errors import ConvcError
 
 HERE = Path(__file__).parent
 SCRIPTS = ("run.py", "work.py", "timing.py", "peers.py", "driver.py", "store.py")
@@ -161,14 +162,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def build_kind(kind: str, bundle: Bundle, options: argparse.Namespace) -> None:
-    """Build all jobs of a kind, and tell of each."""
+def build_kind(kind: str, bundle: Bundle, options: argparse.Namespace) -> list[str]:
+    """Build all jobs of a kind, and tell of each; those that failed, which are tried again with `--resume`."""
+    failed: list[str] = []
     index = Index(options.out, kind, options.arch, options.resume)
     todo = [(name, job) for name, job in jobs(kind, bundle, options) if name not in index.jobs]
     begin = time.monotonic()
     for done, (name, job) in enumerate(todo, 1):
         start = time.monotonic()
-        entries = job()
+        try:
+            entries = job()
+        except ConvcError as error:
+            print(f"[{done}/{len(todo)}] {name}: FAILED: {error}", flush=True)
+            failed.append(name)
+            continue
         took, left = time.monotonic() - start, (time.monotonic() - begin) / done * (len(todo) - done)
         index.add(name, entries, took)
         nbytes = sum(entry["bytes"] for entry in entries)
@@ -180,6 +187,7 @@ def build_kind(kind: str, bundle: Bundle, options: argparse.Namespace) -> None:
     entries = [entry for own in index.jobs.values() for entry in own]
     nbytes = sum(entry["bytes"] for entry in entries)
     print(f"{kind}: {len(entries)} modules, {nbytes / 1e6:.1f} MB, {index.seconds / 60:.1f} min", flush=True)
+    return failed
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -193,12 +201,15 @@ def main(arguments: list[str] | None = None) -> None:
         shutil.copyfile(HERE / script, options.out / script)
     cache = os.environ.get("CONVC_CACHE")
     bundle = Bundle(options.out, options.arch, ObjectCache.open(Path(cache) if cache else None))
-    for kind in options.only:
-        build_kind(kind, bundle, options)
+    failed = [name for kind in options.only for name in build_kind(kind, bundle, options)]
     total = size_of(options.out)
     print(f"{options.out}: {total / 1e6:.1f} MB")
     if total > LARGEST:
-        sys.exit(f"error: {total / 1e6:.1f} MB is more than the {LARGEST / 1e6:.0f} MB that a folder may have.")
+        sys.exit(
+            f"error: {total / 1e6:.1f} MB is more than the {LARGEST / 1e6:.0f} MB that a folder may have."
+        )
+    if failed:
+        sys.exit(f"error: {len(failed)} were not built: {', '.join(failed)}.")
 
 
 if __name__ == "__main__":

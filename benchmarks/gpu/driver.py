@@ -112,6 +112,8 @@ class DeviceBuffer:
             ctypes.c_void_p(whole.ctypes.data),
             ctypes.c_size_t(whole.nbytes),
         )
+        # What the host's copy has left for the device to do is in no order with streams that wait for none.
+        self._driver.call("cuCtxSynchronize")
 
     def read(self, stream: int) -> Array:
         """The array, when a stream has done everything."""

@@ -121,11 +121,15 @@ class Torch:
             engines[name] = self.capture(call)
         return engines
 
-    def network(self, model: str, options: dict[str, Any], precision: str, batch: int, compiled: bool) -> dict[str, Call]:
+    def network(
+        self, model: str, options: dict[str, Any], precision: str, batch: int, compiled: bool
+    ) -> dict[str, Call]:
         """The network with batch norm folded: channels last; compiled too if asked; NCHW where that may win."""
         torch, dtype = self.torch, self.set_precision(precision)
         net = self.fused(self.build(model, options)).cuda().to(dtype)
-        channels, size = (1, options["size"]) if model == "unet" else (3, 299 if model == "inception_v3" else 224)
+        channels, size = (
+            (1, options["size"]) if model == "unet" else (3, 299 if model == "inception_v3" else 224)
+        )
         x = torch.randn(batch, channels, size, size, device="cuda").to(dtype)
         engines = {}
         if precision != "float16":

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
 
 Entry = dict[str, Any]
 KINDS = ("checks", "layers", "networks")
@@ -148,7 +147,18 @@ class Run:
         """Write down what came of an entry."""
         (entry,) = (e for e in self.todo if e["key"] == key)
         self.todo.remove(entry)
-        kept = ("kind", "key", "model", "layer", "counts", "batch", "precision", "lowering", "lowerings", "flops")
+        kept = (
+            "kind",
+            "key",
+            "model",
+            "layer",
+            "counts",
+            "batch",
+            "precision",
+            "lowering",
+            "lowerings",
+            "flops",
+        )
         whole = {name: entry[name] for name in kept if name in entry} | row
         if "engines" in row:
             whole |= speeds(entry, row, self.record["ceilings"])
@@ -276,16 +286,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=numbers, default=[])
     parser.add_argument("--match", default="", help="part of a name")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each engine of a row, at most")
-    parser.add_argument("--job-seconds", type=float, default=180, help="after which a job has failed")
+    parser.add_argument(
+        "--job-seconds",
+        type=float,
+        default=0,
+        help="after which a job has failed; default 120, with --compile 420",
+    )
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.job_seconds = options.job_seconds or (420 if options.compile else 120)
+    return options
 
 
 def main() -> None:
     """Measure, print, and say with the exit status whether anything failed."""
     options = parse()
     if options.worker:
+        sys.path.insert(0, str(options.folder))  # where convc is
         import work
 
         request = json.loads(options.worker.read_text())

@@ -97,7 +97,7 @@ AWKWARD: dict[str, Conv] = {
     "groups-of-4": conv((1, 32, 7, 6), (32, 4, 3, 3), pads=1, groups=8, bias=True, relu=True),
     "groups-of-5": conv((1, 15, 6, 6), (9, 5, 3, 3), pads=1, groups=3),
     "groups-8-to-16": conv((2, 32, 7, 5), (64, 8, 3, 3), pads=1, groups=4, bias=True),
-    "long-sums": conv((1, 512, 5, 7), (40, 512, 3, 3), pads=1, bias=True),
+    "long-sums": conv((1, 512, 5, 7), (20, 512, 3, 3), pads=1, bias=True),
     "depthwise-odd": conv((2, 19, 13, 11), (19, 1, 3, 3), pads=1, groups=19, bias=True),
     "depthwise-5x5-strided": conv((1, 40, 17, 15), (40, 1, 5, 5), pads=2, strides=2, groups=40),
     "depthwise-dilated": conv((1, 24, 16, 16), (24, 1, 3, 3), pads=2, dilations=2, groups=24, relu=True),
@@ -127,9 +127,9 @@ REAL: dict[str, Conv] = {
 
 OTHERS: dict[str, tuple[tuple[int, ...], Callable[[Network, Tensor], Tensor]]] = {
     "max-pool": ((2, 19, 15, 13), lambda n, x: n.max_pool(x, 3, stride=2, padding=1)),
-    "max-pool-real": ((8, 64, 112, 112), lambda n, x: n.max_pool(x, 3, stride=2, padding=1)),
+    "max-pool-real": ((2, 24, 112, 112), lambda n, x: n.max_pool(x, 3, stride=2, padding=1)),
     "average-pool": ((2, 19, 15, 13), lambda n, x: n.average_pool(x, 3, stride=1, padding=1)),
-    "global-pool": ((8, 512, 7, 7), lambda n, x: n.global_average_pool(x)),
+    "global-pool": ((4, 256, 7, 7), lambda n, x: n.global_average_pool(x)),
     "softmax": ((8, 1000), lambda n, x: n.softmax(x)),
     "softmax-of-channels": ((2, 5, 12, 9), lambda n, x: n.softmax(x)),
     "batch-norm": ((2, 19, 9, 7), lambda n, x: n.relu(n.batch_norm(x))),
@@ -140,7 +140,7 @@ OTHERS: dict[str, tuple[tuple[int, ...], Callable[[Network, Tensor], Tensor]]] =
     "gate": ((2, 24, 9, 7), lambda n, x: n.mul(x, n.sigmoid(n.global_average_pool(x)))),
     "transpose": ((2, 7, 9, 5), lambda n, x: n.transpose(x, (0, 2, 3, 1))),
     "gelu": ((2, 19, 9, 7), lambda n, x: n.gelu(x)),
-    "mean": ((2, 19, 9, 7), lambda n, x: n.reduce("reduce_mean", x, axes=(2, 3))),
+    "mean": ((2, 19, 9, 7), lambda n, x: n.reduce("mean", x, (2, 3))),
 }
 
 LINEAR = {
@@ -160,7 +160,9 @@ def _linear(name: str) -> Graph:
     rows, terms, columns = LINEAR[name]
     net = Network("layer")
     weight = filters((columns, terms), 3, PERIOD)
-    x = net.linear(net.input("x", (rows, terms)), columns, weight=weight, bias=noise((columns,), 4), name="layer")
+    x = net.linear(
+        net.input("x", (rows, terms)), columns, weight=weight, bias=noise((columns,), 4), name="layer"
+    )
     net.output(net.relu(x), "y")
     return net.graph
 
@@ -186,7 +188,11 @@ def _branches() -> Graph:
     for _ in range(2):
         pooled = net.average_pool(x, 3, stride=1, padding=1)
         narrow = net.relu(net.conv(x, 16, 1))
-        parts = [net.conv(x, 24, 1), net.conv(narrow, 40, 3, padding=1), net.conv(narrow, 17, (1, 7), padding="same")]
+        parts = [
+            net.conv(x, 24, 1),
+            net.conv(narrow, 40, 3, padding=1),
+            net.conv(narrow, 17, (1, 7), padding="same"),
+        ]
         x = net.relu(net.concat([*parts, net.conv(pooled, 19, 1)]))
     net.output(x, "y")
     return net.graph
@@ -207,7 +213,7 @@ def _separable() -> Graph:
 
 
 def _unet() -> Graph:
-    graph: Graph = models.Example("unet", "unet").graph(2, size=64, padded=True, width=8)
+    graph: Graph = models.Example("unet", "unet").graph(2, size=64, padded=True, width=4)
     return graph
 
 
@@ -254,7 +260,14 @@ class Layer:
         """The layer at a batch size, with a bias."""
         g = self.geometry
         return Conv(
-            (batch, *g.input[1:]), g.weight, g.strides, g.pads, g.dilations, g.groups, bias=True, period=PERIOD
+            (batch, *g.input[1:]),
+            g.weight,
+            g.strides,
+            g.pads,
+            g.dilations,
+            g.groups,
+            bias=True,
+            period=PERIOD,
         )
 
     @property

@@ -135,7 +135,9 @@ class Stopwatch:
             if calls == 256 and time.perf_counter() - begin > 0.02:
                 return calls
 
-    def in_turns(self, calls: Mapping[str, Call], seconds: float = 1.0, rounds: int = 5) -> dict[str, Figures]:
+    def in_turns(
+        self, calls: Mapping[str, Call], seconds: float = 1.0, rounds: int = 5
+    ) -> dict[str, Figures]:
         """Time engines in turns, so that what changes with time on the device changes for all of them.
 
         Each gets `seconds` in all or ENOUGH samples, whichever is less, and two samples of a turn at least.

@@ -33,7 +33,10 @@ LOST = 3
 """Exit status of a process that lost its device."""
 
 SECONDS = {"check": 2, "layer": 8, "network": 20}
-"""What a job may take, so that none is begun that the budget would cut; four times that when compiling."""
+"""What a job may take, so that none is begun that the budget would cut."""
+
+COMPILING = 8
+"""Times longer that a network takes with torch.compile."""
 
 
 def tell(**fields: Any) -> None:
@@ -74,7 +77,9 @@ class Worker:
         errors = [relative_error(result, expected) for result in results]
         row = {"error": _number(max(errors)), "limit": entry["limit"], "lowering": entry["lowering"]}
         if max(errors) > entry["limit"] or not all(map(math.isfinite, errors)):
-            where = [name for name, e in zip(("host", *["device"] * 3), errors, strict=True) if e > entry["limit"]]
+            where = [
+                name for name, e in zip(("host", *["device"] * 3), errors, strict=True) if e > entry["limit"]
+            ]
             row["failed"] = f"error {max(errors):.1e}, {entry['limit']:.1e} is allowed ({', '.join(where)})"
         elif any(not np.array_equal(results[0], other) for other in results[1:]):
             row["failed"] = "results differ from run to run"
@@ -110,7 +115,9 @@ class Worker:
         expected = conv.few.reference(x, weight, bias)
         error = max(
             relative_error(
-                store.unblock(first[n : n + 1], conv.weight[0]) if entry["lanes"][1] > 1 else first[n : n + 1],
+                store.unblock(first[n : n + 1], conv.weight[0])
+                if entry["lanes"][1] > 1
+                else first[n : n + 1],
                 expected[n % 2 : n % 2 + 1],
             )
             for n in range(conv.input[0])
@@ -200,7 +207,8 @@ class Worker:
         if any(entry["kind"] != "check" for entry in entries) and not self.options["ceilings_known"]:
             tell(ceilings=self.ceilings())
         for entry in entries:
-            needed = SECONDS[entry["kind"]] * (8 if self.options["compile"] else 1)
+            compiles = self.options["compile"] and entry["kind"] == "network"
+            needed = SECONDS[entry["kind"]] * (COMPILING if compiles else 1)
             if time.time() + needed > deadline:
                 break
             tell(begin=entry["key"])

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from convc.cli.options import json_option
+
+if TYPE_CHECKING:
+    from convc.runtime.manifest import Manifest
 
 
 @click.command("inspect")
@@ -25,15 +29,15 @@ def command(module: Path, as_json: bool) -> None:
     for title, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         for tensor in tensors:
             click.echo(f"{title:12s} {tensor.name}: {tensor.dtype}{list(tensor.shape)}")
-    target = manifest.target
+    where, needs = _target(manifest)
     error = manifest.verification.get("error")
     lowerings = [layer.chosen for layer in manifest.plan]
     counts = ", ".join(f"{name} {lowerings.count(name)}" for name in sorted(set(lowerings)))
     workspace = (manifest.workspace_bytes / 1e6, manifest.workspace_bound / 1e6)
     for label, text in (
         ("network", f"{manifest.name}, {len(manifest.plan)} layers ({counts})"),
-        ("target", f"{target['triple']}:{target['mcpu']}, {manifest.threads} threads"),
-        ("needs", ", ".join(target["features"]) or "nothing special"),
+        ("target", where),
+        ("needs", needs),
         ("weights", f"{manifest.weights_bytes / 1e6:.1f} MB"),
         ("workspace", f"{workspace[0]:.2f} MB a call, {workspace[1]:.2f} of them in use at once"),
         ("verified", "no" if error is None else f"error {error:.1e} of the largest output"),
@@ -41,3 +45,15 @@ def command(module: Path, as_json: bool) -> None:
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
     ):
         click.echo(f"{label:12s} {text}")
+
+
+def _target(manifest: Manifest) -> tuple[str, str]:
+    """The machine that a module is for, and what it must have."""
+    target = manifest.target
+    gpu = target.get("gpu")
+    if gpu is None:
+        where = f"{target['triple']}:{target['mcpu']}, {manifest.threads} threads"
+        return where, ", ".join(target["features"]) or "nothing special"
+    machine = str(target["triple"]).split("-")[0]
+    where = f"{target['name']} in a machine with {machine}, products in {gpu['precision']}"
+    return where, "an NVIDIA driver"

@@ -174,6 +174,8 @@ def refusal(w: Workload, target: Target) -> str | None:
         if w.arity > 2 and w.inputs[2] is not None and not w.constant[2]:
             return "the bias must be constant, to be packed"
         return None
+    if x.rank < 2:
+        return "the left-hand side must be a matrix, not a vector"
     if b.rank != 2:
         return f"the right-hand side must be one matrix, not of shape {b.shape}"
     if isinstance(w.attrs, GemmAttrs) and w.attrs.trans_a:

@@ -31,21 +31,22 @@ class ConvertPrecision(Pass):
         for node in nodes:
             if isinstance(node.attrs, CastAttrs) and node.attrs.dtype == SINGLE:
                 graph.set_attrs(node, replace(node.attrs, dtype=self.dtype))
-            for value in node.outputs:
-                self._convert(graph, value)
-            changes.did(node, f"stores {self.dtype}")
+            if [value for value in node.outputs if self._convert(graph, value)]:
+                changes.did(node, f"stores {self.dtype}")
         for value in graph.constants:
             self._round(graph, value)
         for value in graph.inputs:
             if value.type.dtype == SINGLE and graph.users(value):
                 self._narrow(graph, value)
-        restored = [self._restored(graph, v, dtype) for v, dtype in outputs]
-        graph.set_outputs(restored, graph.output_names)
+        restored = {v: self._restored(graph, v, dtype) for v, dtype in dict(outputs).items()}
+        graph.set_outputs([restored[v] for v, _ in outputs], graph.output_names)
         return changes
 
-    def _convert(self, graph: Graph, value: Value) -> None:
-        if value.type.dtype == SINGLE:
-            graph.set_dtype(value, self.dtype)
+    def _convert(self, graph: Graph, value: Value) -> bool:
+        if value.type.dtype != SINGLE:
+            return False
+        graph.set_dtype(value, self.dtype)
+        return True
 
     def _round(self, graph: Graph, value: Value) -> None:
         array = graph.constant(value)

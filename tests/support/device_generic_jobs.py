@@ -1,4 +1,4 @@
-"""Kernels of `DeviceGeneric` for rows of the case table, run on the CPU in both of the ways of `device_jobs`."""
+"""Kernels of `DeviceGeneric` for rows of the case table, run on the CPU in both ways of `device_jobs`."""
 
 from __future__ import annotations
 
