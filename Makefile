@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness
 
-.PHONY: demo test lint types check clean $(BENCHMARKS)
+.PHONY: demo test lint types check clean bench-gpu-build $(BENCHMARKS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits_demo.py
@@ -21,6 +21,10 @@ lint: $(VENV)/.test
 # `make bench-networks ARGS="--threads 2,1 folder_of_models"`. Run them on a quiet machine.
 $(BENCHMARKS): bench-%: $(VENV)/.bench
 	$(BIN)/python benchmarks/$*.py $(ARGS)
+
+# A folder to be run on a GPU machine: `make bench-gpu-build ARGS="--arch sm_90 --out FOLDER"`.
+bench-gpu-build: $(VENV)/.bench
+	$(BIN)/python benchmarks/gpu/build.py $(ARGS)
 
 # From another folder: tools that read paths do not follow the mapping of packages to folders.
 types: $(VENV)/.test

@@ -1,7 +1,7 @@
-"""The benchmark of GPUs: built here, run by a Python that has NumPy and the folder alone, on an emulated device.
+"""The benchmark of GPUs: built here, run by a Python that has NumPy and the folder alone, without a GPU.
 
-The driver is `support/fake_cuda`, and the place of cubins is taken by the emulation of the same CUDA source. No
-time is asserted.
+The driver is `support/fake_cuda`, and the place of cubins is taken by the emulation of the same CUDA source.
+No time is asserted.
 """
 
 from __future__ import annotations
@@ -74,18 +74,8 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def folder(patched: Path) -> Path:
     """Two checks, a layer and a network."""
     out = patched / "bundle"
-    build.main(
-        [
-            "--out",
-            str(out),
-            "--only",
-            "checks",
-            "--cases",
-            "1x1-tiny,softmax-of",
-            "--check-precision",
-            "float16",
-        ]
-    )
+    checks = ["--only", "checks", "--cases", "1x1-tiny,softmax-of", "--check-precision", "float16"]
+    build.main(["--out", str(out), *checks])
     build.main(["--out", str(out), "--only", "layers,networks", "--batch", "2", "--precision", "float16"])
     return out
 
@@ -207,7 +197,7 @@ def test_a_process_that_dies_takes_one_job_with_it(
     text = worker.read_text()
     died = "        module = self.load(entry)\n        arrays, expected"
     assert died in text
-    killing = "        import os, signal\n        if 'generic' in entry['key']: os.kill(os.getpid(), signal.SIGKILL)\n"
+    killing = "        if 'generic' in entry['key']: __import__('os').kill(__import__('os').getpid(), 9)\n"
     hanging = "        if 'softmax' in entry['key']: time.sleep(60)\n"
     worker.write_text(text.replace(died, killing + hanging + died))
     status, _, record = run(broken, bare, tmp_path / "results.json", "--only", "checks", "--job-seconds", "4")
@@ -219,6 +209,17 @@ def test_a_process_that_dies_takes_one_job_with_it(
         )
         assert expected in reason
         assert bool(reason) == bool(expected)
+
+
+def test_a_process_that_lost_its_device_is_followed_by_another(
+    folder: Path, bare: dict[str, str], tmp_path: Path
+) -> None:
+    failing = {**bare, "FAKE_CUDA_FAIL": "cuGraphLaunch:6"}  # of each process; a check makes 4 calls
+    status, _, record = run(folder, failing, tmp_path / "results.json", "--only", "checks")
+    assert status == 1
+    failed = [bool(row.get("failed")) for row in record["rows"]]
+    assert failed == [False, True, False]
+    assert "DeviceError: On the device, launching the network failed" in record["rows"][1]["failed"]
 
 
 def test_stored_modules_are_the_same_but_for_drawn_weights(folder: Path, tmp_path: Path) -> None:

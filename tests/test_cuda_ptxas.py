@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from device_batch import merged
 from device_generic_jobs import ROWS, device_jobs_of, ends
-from device_jobs import DeviceJob, device
+from device_jobs import device
 from device_table import CELLS, TABLE, Row, job_of
 from layer_cases import conv
 
@@ -19,9 +19,9 @@ from convc.target import Gpu
 
 pytestmark = pytest.mark.skipif(nvcc._find_nvcc() is None, reason="no nvcc")
 
-ARCHITECTURES = ("sm_80", "sm_90")
-CORES = {"tf32": "HMMA.1688.F32.TF32", "float16": "HMMA.16816.F32 ", "bfloat16": "HMMA.16816.F32.BF16"}
-"""The instruction of the tensor cores that a precision stands for."""
+FITS = [
+    (schedule, precision, arch) for schedule, precision in CELLS for arch in TABLE[schedule].architectures
+]
 
 
 def compiled(codes: Sequence[DeviceCode], arch: str) -> list[nvcc.Cubin]:
@@ -48,36 +48,32 @@ def faults(codes: Sequence[DeviceCode], cubins: Sequence[nvcc.Cubin], gpu: Gpu, 
     return found
 
 
-def instructions(cubins: Sequence[nvcc.Cubin]) -> dict[str, str]:
-    """The machine code of each function."""
-    text = "".join(nvcc.disassemble(cubin.image) for cubin in cubins)
-    parts = re.split(r"^\s*(?:Function : |\.section\s+\.text\.)([A-Za-z]\w*)", text, flags=re.M)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize(("schedule", "precision"), CELLS)
+@pytest.mark.parametrize(("schedule", "precision", "arch"), FITS)
 def test_every_schedule_fits_its_device(schedule, precision, arch):
     jobs = list(TABLE[schedule].jobs(precision, arch))
     codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
-    cubins = compiled(codes, arch)
-    assert faults(codes, cubins, jobs[0].target.device) == []
-    if nvcc._tool("cuobjdump"):
-        check_instructions(jobs, codes, instructions(cubins), precision)
+    gpu = jobs[0].target.device
+    assert faults(codes, compiled(codes, gpu.code), gpu) == []
 
 
-def check_instructions(jobs: Sequence[DeviceJob], codes, sass: dict[str, str], precision: str) -> None:
-    """Products are made by the cores that were asked for, from operands that were copied ahead."""
+@pytest.mark.parametrize(("schedule", "precision"), CELLS)
+def test_products_use_the_cores_that_were_asked_for(schedule, precision):
+    """And nothing of other precisions; operands that are needed later come by asynchronous copies."""
+    tested = TABLE[schedule]
+    jobs = list(tested.jobs(precision))[::2]
+    codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
+    arch = jobs[0].target.device.code
+    ptx = "".join(nvcc.compile_ptx(source, arch) for source, _ in merged(codes))
+    bodies = re.split(r"\.visible \.entry (\w+)", ptx)
+    functions = dict(zip(bodies[1::2], bodies[2::2], strict=True))
     for job, code in zip(jobs, codes, strict=True):
-        product = sass[code.launches[0].function]
-        if precision == "float32":
-            assert "MMA" not in product
-            assert "TF32" not in product
-            assert "FFMA" in product
-        else:
-            assert CORES[precision] in product
-            assert "LDSM" in product
-        assert ("LDGSTS" in product) == (job.config.stages > 1), f"{job.workload}: {job.config}"
+        product, *rest = (functions[entry.function] for entry in code.launches)
+        about = f"{job.workload}: {job.config}"
+        others = re.sub(tested.multiply[precision], "", product)
+        assert others != product, about
+        assert not re.search(r"mma\.sync|mma_async|tf32", others + "".join(rest)), about
+        assert tested.loads in product, about
+        assert ("cp.async.cg.shared.global" in product) == (job.config.stages > 1), about
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@
     python benchmarks/gpu/build.py --arch sm_90 --out /tmp/h200
     python benchmarks/gpu/build.py --out /tmp/h200 --only networks --batch 1,32 --precision float16
 
-The folder holds modules without most of their weights (see store.py), the part of convc that loads and runs
-them, and `run.py`, which measures (and needs PyTorch only to compare with it). What is in the folder already is
-built again only without `--resume`; compiled kernels are kept in `$CONVC_CACHE` either way.
+The folder holds modules without most of their weights (see store.py), the part of convc that loads and
+runs them, and `run.py`, which measures (and needs PyTorch only to compare with it). What is in the folder
+already is built again only without `--resume`; compiled kernels are kept in `$CONVC_CACHE` either way.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def build_kind(kind: str, bundle: Bundle, options: argparse.Namespace) -> list[str]:
-    """Build all jobs of a kind, and tell of each; those that failed, which are tried again with `--resume`."""
+    """Build all jobs of a kind, and tell of each; returns those that failed."""
     failed: list[str] = []
     index = Index(options.out, kind, options.arch, options.resume)
     todo = [(name, job) for name, job in jobs(kind, bundle, options) if name not in index.jobs]

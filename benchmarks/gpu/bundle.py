@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from convc.verify import ROUNDING, TOLERANCE_FACTOR
 HALF = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 """What rounding an element of a result to these may change it by, relative to it."""
 
+ALIGNMENT = 256
+
 PRODUCTS = ("conv", "conv_transpose", "gemm", "matmul")
 
 MOST_SETS = 256
@@ -52,6 +54,8 @@ class Bundle:
     folder: Path
     arch: str
     cache: ObjectCache
+    written: set[str] = field(default_factory=set)
+    """Files of inputs and results, which a case's modules share."""
 
     @property
     def cache_path(self) -> Path | None:
@@ -96,7 +100,8 @@ class Bundle:
         if case.conv is not None:
             return {"conv": asdict(case.conv)}
         path = self.folder / f"checks/{case.name}.npz"
-        if not path.exists():
+        if case.name not in self.written:
+            self.written.add(case.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             (result,) = evaluate(graph, feeds)
             inputs = {f"input_{name}": array for name, array in feeds.items()}
@@ -135,7 +140,7 @@ class Bundle:
     def layer(self, layer: Layer, batch: int, precision: str) -> list[Entry]:
         """The kernel that a network would have for a layer, launched on many inputs one after the other.
 
-        Inputs and outputs are stored as tensors between layers are. None at all where the layer becomes another.
+        Inputs and outputs are stored as tensors between layers are. None where the layer becomes another.
         """
         geometry = layer.at(batch)
         target = resolve(f"cuda:{self.arch}", None, precision)
@@ -192,16 +197,8 @@ class Bundle:
         x, y = w.inputs[0], w.outputs[0]
         assert x is not None
         choice = Choice(option.lowering, w, ())
-        weights: list[tuple[int, Array]] = []
-        constants: list[Argument] = []
-        end = 0
-        for index, value in enumerate(node.inputs[1:], 1):
-            array = graph.constant(value)
-            if array is not None:
-                packed = np.ascontiguousarray(option.lowering.pack(w, target, index, array))
-                weights.append((end, packed))
-                constants.append(Argument(Location("weights", offset=end)))
-                end += -(-packed.nbytes // 256) * 256
+        weights, constants = packed(graph, node, option, target)
+        end = sum(-(-array.nbytes // ALIGNMENT) * ALIGNMENT for _, array in weights)
         # Bound as in a network, where all tensors lie in the workspace and are aligned.
         inside = Argument(Location("workspace"))
         bound = bind(Run(node, choice, (inside, *constants, inside)), target)
@@ -232,12 +229,29 @@ class Bundle:
         return program, manifest
 
 
+def packed(
+    graph: Graph, node: Node, option: Option, target: Target
+) -> tuple[list[tuple[int, Array]], list[Argument]]:
+    """The constants of a layer as its kernel takes them, with their offsets, and where it finds them."""
+    weights: list[tuple[int, Array]] = []
+    arguments: list[Argument] = []
+    end = 0
+    for index, value in enumerate(node.inputs):
+        array = graph.constant(value)
+        if array is not None:
+            stored = option.lowering.pack(option.workload, target, index, array)
+            weights.append((end, np.ascontiguousarray(stored)))
+            arguments.append(Argument(Location("weights", offset=end)))
+            end += -(-stored.nbytes // ALIGNMENT) * ALIGNMENT
+    return weights, arguments
+
+
 def limit(case: Case, compilation: Compilation) -> float:
     """The largest error, relative to the largest output, that is no mistake.
 
-    Twice what the lowerings of all layers predict, whose estimates are for the largest of many outputs and may
-    be too low where there are few, and a rounding of what is stored before and behind them. Networks are
-    judged as `convc compile` does.
+    Twice what the lowerings of all layers predict, whose estimates are for the largest of many outputs and
+    may be too low where there are few, and a rounding of what is stored before and behind them. Networks
+    are judged as `convc compile` does.
     """
     precision = compilation.options.precision
     if case.op == "network":

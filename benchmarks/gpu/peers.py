@@ -1,4 +1,4 @@
-"""PyTorch beside convc: the same networks and layers, captured in CUDA graphs. The only file that needs it."""
+"""PyTorch beside convc: the same networks and layers, in CUDA graphs. The only file that needs it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Torch:
 
         warnings.filterwarnings("ignore", category=UserWarning)
         self.torch: Any = torch
+        self.device = "cuda"
         torch.manual_seed(0)
         torch.backends.cudnn.benchmark = True
         self.queue = torch.cuda.Stream()
@@ -43,19 +44,19 @@ class Torch:
 
     def upload(self, array: Array) -> Any:
         """A copy on the device."""
-        return self.torch.from_numpy(np.ascontiguousarray(array)).cuda()
+        return self.torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def spread(self, images: Array, count: int, sets: int) -> Any:
         """(sets, count, ...): in each set `count` images, those given in turn."""
         given = self.upload(images)
-        whole = given[self.torch.arange(count, device="cuda") % len(images)]
+        whole = given[self.torch.arange(count, device=self.device) % len(images)]
         return whole.unsqueeze(0).repeat(sets, *[1] * whole.dim())
 
     def poisoned(self, shape: tuple[int, ...], dtype: str) -> Any:
         """An array of bits that are no number."""
         kind = getattr(self.torch, dtype)
         nbytes = math.prod(shape) * kind.itemsize
-        whole = self.torch.full((nbytes,), 255, dtype=self.torch.uint8, device="cuda")
+        whole = self.torch.full((nbytes,), 255, dtype=self.torch.uint8, device=self.device)
         return whole.view(kind).view(shape)
 
     def read(self, array: Any) -> Array:
@@ -90,7 +91,8 @@ class Torch:
             with torch.cuda.graph(graph, stream=self.queue):
                 kept = call()
 
-        def replay(_kept: Any = kept) -> None:
+        # The graph knows addresses alone: weights and inputs live as long as the call does.
+        def replay(_alive: Any = (call, kept)) -> None:
             graph.replay()
 
         return replay
@@ -124,17 +126,22 @@ class Torch:
     def network(
         self, model: str, options: dict[str, Any], precision: str, batch: int, compiled: bool
     ) -> dict[str, Call]:
-        """The network with batch norm folded: channels last; compiled too if asked; NCHW where that may win."""
+        """The network with batch norm folded: channels last, compiled too if asked, NCHW where it may win."""
         torch, dtype = self.torch, self.set_precision(precision)
-        net = self.fused(self.build(model, options)).cuda().to(dtype)
+        net = self.fused(self.build(model, options)).to(self.device).to(dtype)
         channels, size = (
             (1, options["size"]) if model == "unet" else (3, 299 if model == "inception_v3" else 224)
         )
-        x = torch.randn(batch, channels, size, size, device="cuda").to(dtype)
+        x = torch.randn(batch, channels, size, size, device=self.device).to(dtype)
         engines = {}
         if precision != "float16":
             engines["torch"] = self.capture(lambda x=x: net(x))  # type: ignore[misc]
-        last = self.fused(self.build(model, options)).cuda().to(dtype).to(memory_format=torch.channels_last)
+        last = (
+            self.fused(self.build(model, options))
+            .to(self.device)
+            .to(dtype)
+            .to(memory_format=torch.channels_last)
+        )
         image = x.contiguous(memory_format=torch.channels_last)
         engines["torch_channels_last"] = self.capture(lambda: last(image))
         if compiled:
@@ -154,9 +161,9 @@ class Torch:
         """A torchvision model, or the U-Net of examples/, with weights as they are initialised."""
         if model == "unet":
             return _unet(self.torch, options["width"])
-        import torchvision
+        from importlib import import_module
 
-        make = getattr(torchvision.models, model)
+        make = getattr(import_module("torchvision").models, model)
         extra = {"aux_logits": False, "transform_input": False} if model == "inception_v3" else {}
         return make(weights=None, **({"init_weights": False} if extra else {}), **extra)
 
@@ -164,14 +171,14 @@ class Torch:
 
     def copy(self, nbytes: int = 1 << 32) -> Call:
         """A copy of so many bytes within the device."""
-        source = self.torch.randn(nbytes // 4, device="cuda")
+        source = self.torch.randn(nbytes // 4, device=self.device)
         target = self.torch.empty_like(source)
         return lambda: target.copy_(source)
 
     def product(self, precision: str, size: int = 8192) -> Call:
         """A product of two square matrices of random numbers."""
         dtype = self.set_precision(precision)
-        a, b = (self.torch.randn(size, size, device="cuda").to(dtype) for _ in range(2))
+        a, b = (self.torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
         out = self.torch.empty_like(a)
         return lambda: self.torch.mm(a, b, out=out)
 

@@ -90,7 +90,7 @@ def means(rows: Sequence[Row]) -> list[str]:
 
 
 def checks(rows: Sequence[Row]) -> list[str]:
-    """For each precision and lowering: how many cases, the largest error beside its limit; then the failures."""
+    """For each precision and lowering: cases, the largest error beside its limit; then the failures."""
     lines = []
     for precision, lowering in sorted({(r["precision"], r.get("lowering", "")) for r in rows}):
         own = [r for r in rows if (r["precision"], r.get("lowering", "")) == (precision, lowering)]

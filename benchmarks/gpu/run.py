@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Measure on a GPU what `build.py` built. Needs Python and NumPy; compares with PyTorch where that is installed.
+"""Measure on a GPU what `build.py` built. Needs Python and NumPy; compares with PyTorch where that is.
 
     python run.py --out results.json                                  # all, as far as 540 s go
     python run.py --out results.json --resume                         # what is left
     python run.py --out results.json --resume --only networks --precision float16 --compile
 
-First every check, then ceilings (a copy, a large matrix product in each precision), layers and networks. The
-record is written after each measurement. Jobs run in a process of their own: one that fails, hangs or ends the
-process is written down with its reason, and the rest goes on in another. With `--resume` what the record has is
-kept, failures too unless `--retry`; with `--compile` networks that have no figure of torch.compile are measured
-again. The exit status is 1 when anything failed.
+First every check, then ceilings (a copy, a large matrix product in each precision), layers and networks.
+The record is written after each measurement. Jobs run in a process of their own: one that fails, hangs or
+ends the process is written down with its reason, and the rest goes on in another. With `--resume` what the
+record has is kept, failures too unless `--retry`; with `--compile` networks that have no figure of
+torch.compile are measured again. The exit status is 1 when anything failed.
 """
 
 from __future__ import annotations
@@ -147,19 +147,8 @@ class Run:
         """Write down what came of an entry."""
         (entry,) = (e for e in self.todo if e["key"] == key)
         self.todo.remove(entry)
-        kept = (
-            "kind",
-            "key",
-            "model",
-            "layer",
-            "counts",
-            "batch",
-            "precision",
-            "lowering",
-            "lowerings",
-            "flops",
-        )
-        whole = {name: entry[name] for name in kept if name in entry} | row
+        names = "kind key model layer counts batch precision lowering lowerings flops"
+        whole = {name: entry[name] for name in names.split() if name in entry} | row
         if "engines" in row:
             whole |= speeds(entry, row, self.record["ceilings"])
         self.rows[key] = whole
@@ -248,6 +237,7 @@ def sentence(row: Entry) -> str:
     ratio = f"  ratio {row['ratio']:.3f}" if row.get("ratio") else ""
     share = f"  {row['percent_of_ceiling']:.0f} % of ceiling" if "percent_of_ceiling" in row else ""
     failed = f"  FAILED: {row['failed']}" if row.get("failed") else ""
+    failed += f"  PyTorch failed: {row['peer_failed']}" if row.get("peer_failed") else ""
     return head + times + ratio + share + error + failed
 
 

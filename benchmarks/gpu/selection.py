@@ -97,7 +97,7 @@ AWKWARD: dict[str, Conv] = {
     "groups-of-4": conv((1, 32, 7, 6), (32, 4, 3, 3), pads=1, groups=8, bias=True, relu=True),
     "groups-of-5": conv((1, 15, 6, 6), (9, 5, 3, 3), pads=1, groups=3),
     "groups-8-to-16": conv((2, 32, 7, 5), (64, 8, 3, 3), pads=1, groups=4, bias=True),
-    "long-sums": conv((1, 512, 5, 7), (20, 512, 3, 3), pads=1, bias=True),
+    "long-sums": conv((1, 512, 5, 7), (13, 512, 3, 3), pads=1, bias=True),
     "depthwise-odd": conv((2, 19, 13, 11), (19, 1, 3, 3), pads=1, groups=19, bias=True),
     "depthwise-5x5-strided": conv((1, 40, 17, 15), (40, 1, 5, 5), pads=2, strides=2, groups=40),
     "depthwise-dilated": conv((1, 24, 16, 16), (24, 1, 3, 3), pads=2, dilations=2, groups=24, relu=True),
@@ -105,7 +105,7 @@ AWKWARD: dict[str, Conv] = {
     "31x31": conv((1, 8, 40, 40), (8, 8, 31, 31), pads=15),
 }  # fmt: skip
 
-_REAL = {"bias": True, "relu": True, "period": PERIOD}
+_REAL = {"bias": True, "relu": True, "period": 7}
 REAL: dict[str, Conv] = {
     "resnet-first": conv((8, 3, 224, 224), (64, 3, 7, 7), pads=3, strides=2, **_REAL),
     "resnet-64-at-56": conv((8, 64, 56, 56), (64, 64, 3, 3), pads=1, **_REAL),
@@ -119,8 +119,8 @@ REAL: dict[str, Conv] = {
     "vgg-512-at-28": conv((8, 512, 28, 28), (512, 512, 3, 3), pads=1, **_REAL),
     "inception-1x7": conv((8, 160, 17, 17), (192, 160, 1, 7), pads=(0, 3), **_REAL),
     "inception-5x5": conv((8, 48, 35, 35), (64, 48, 5, 5), pads=2, **_REAL),
-    "mobilenet-depthwise-at-112": conv((8, 32, 112, 112), (32, 1, 3, 3), pads=1, groups=32, **_REAL),
-    "mobilenet-depthwise-strided": conv((8, 144, 56, 56), (144, 1, 3, 3), pads=1, strides=2, groups=144, **_REAL),
+    "mobilenet-at-112": conv((8, 32, 112, 112), (32, 1, 3, 3), pads=1, groups=32, **_REAL),
+    "mobilenet-strided": conv((8, 144, 56, 56), (144, 1, 3, 3), pads=1, strides=2, groups=144, **_REAL),
     "mobilenet-project": conv((8, 144, 28, 28), (32, 144, 1, 1), **_REAL),
     "unet-32-at-256": conv((2, 32, 256, 256), (32, 32, 3, 3), pads=1, **_REAL),
 }  # fmt: skip

@@ -35,9 +35,9 @@ SLICES = 1024
 transform, which differ by orders of magnitude."""
 
 PERIOD = 12
-"""Filters of a layer's weights that differ: those of a layer that is compared with float64 must be carried or
-computed, and a compressor sees that filter 12 is filter 0 again. Not a power of two, so that no tile of columns
-is the same as the one before it."""
+"""Filters of a layer's weights that differ. Weights that are compared with float64 are carried, and to a
+compressor filter 12 is filter 0 again. Not a power of two, so that no tile of columns is the same as the one
+before it."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,13 @@ def noise(shape: Sequence[int], seed: int, scale: float = 1.0) -> Array:
     z ^= z >> np.uint64(31)
     # The deviation of the sum of four uniform numbers of [0, 1) is 1 / sqrt(3).
     total = z.view(np.uint16).reshape(-1, 4).sum(axis=1, dtype=np.int32) - 131070
-    values = total.astype(np.float32) * np.float32(scale * math.sqrt(3) / 65536)
-    return (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).reshape(tuple(shape))
+    values: Array = total.astype(np.float32) * np.float32(scale * math.sqrt(3) / 65536)
+    values.view(np.uint32)[:] &= np.uint32(0xFFFF0000)
+    return values.reshape(tuple(shape))
 
 
 def filters(shape: Sequence[int], seed: int, period: int = 0) -> Array:
-    """Weights (K, C / groups, *kernel) of variance 2 over their number of terms; every `period`th is the same."""
+    """Weights (K, C / groups, *kernel) of variance 2 over their terms; every `period`th is the same."""
     distinct = min(shape[0], period or shape[0])
     scale = math.sqrt(2.0 / math.prod(shape[1:]))
     drawn = noise((distinct, *shape[1:]), seed, scale)
@@ -154,7 +155,7 @@ def images(shape: Sequence[int], seed: int) -> Array:
 
 
 def block(array: Array, lanes: int) -> Array:
-    """(N, C, *spatial) as convc stores it between layers: (N, C / lanes, *spatial, lanes), padded with zeros."""
+    """(N, C, *spatial) as convc stores it between layers: (N, C / lanes, *spatial, lanes), 0 beyond C."""
     blocks = -(-array.shape[1] // lanes)
     padding = [(0, 0)] * array.ndim
     padding[1] = (0, blocks * lanes - array.shape[1])
@@ -223,12 +224,12 @@ class Conv:
         output = self.output[2:]
         total = np.zeros((x.shape[0], g, k // g, math.prod(output)))
         for tap in np.ndindex(*self.weight[2:]):
-            window = tuple(
-                slice(t * d, t * d + (o - 1) * s + 1, s)
-                for t, d, o, s in zip(tap, self.dilations, output, self.strides, strict=True)
-            )
-            part = wide[(slice(None), slice(None), *window)].reshape(x.shape[0], g, c, -1)
-            matrix = weight[(slice(None), slice(None), *tap)].reshape(g, k // g, c).astype(np.float64)
+            window: list[Any] = [...]
+            for t, d, o, s in zip(tap, self.dilations, output, self.strides, strict=True):
+                window.append(slice(t * d, t * d + (o - 1) * s + 1, s))
+            place: tuple[Any, ...] = (..., *tap)
+            part = wide[tuple(window)].reshape(x.shape[0], g, c, -1)
+            matrix = weight[place].reshape(g, k // g, c).astype(np.float64)
             total += matrix * part if c == 1 and k == g else matrix @ part
         result = total.reshape(x.shape[0], k, *output)
         if bias is not None:
@@ -237,7 +238,7 @@ class Conv:
 
 
 def relative_error(found: Array, expected: Array) -> float:
-    """The largest difference relative to the largest expected magnitude; infinite where anything is not finite."""
+    """The largest difference relative to the largest expected magnitude; infinite unless all is finite."""
     if found.shape != expected.shape or not np.isfinite(found.astype(np.float32)).all():
         return math.inf
     scale = float(np.abs(expected).max(initial=0.0))

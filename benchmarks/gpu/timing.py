@@ -14,8 +14,11 @@ from store import Array
 
 Call = Callable[[], Any]
 
-SAMPLE_MS = 1.0
+SAMPLE_MS = 2.0
 """Calls are put on the stream until they take so long: the host is then ahead of the device."""
+
+WARM_S = 0.1
+"""Seconds of calls before the first sample: clocks rise."""
 
 ENOUGH = 50
 """Samples of each engine, unless they take more than its seconds."""
@@ -122,17 +125,17 @@ class Stopwatch:
         return (time.perf_counter() - start) * 1e3
 
     def calls_needed(self, call: Call) -> int:
-        """How many make a sample, after a warm-up of 3 calls and, for short ones, 20 ms."""
+        """How many make a sample, after a warm-up of 3 calls and WARM_S."""
         for _ in range(3):
             self.sample(call, 1)
         begin, calls = time.perf_counter(), 1
         while True:
             ms = self.sample(call, calls)
-            if ms * calls >= SAMPLE_MS and time.perf_counter() - begin > 0.02:
+            if ms * calls >= SAMPLE_MS and time.perf_counter() - begin > WARM_S:
                 return calls
             if ms * calls < SAMPLE_MS:
                 calls = min(2 * calls, 256)
-            if calls == 256 and time.perf_counter() - begin > 0.02:
+            if calls == 256 and time.perf_counter() - begin > WARM_S:
                 return calls
 
     def in_turns(

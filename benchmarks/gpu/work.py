@@ -12,6 +12,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,25 +114,22 @@ class Worker:
         self.driver.synchronise(self.stream)
         first, last = (self.memory.part(out, index) for index in (0, sets - 1))
         expected = conv.few.reference(x, weight, bias)
-        error = max(
-            relative_error(
-                store.unblock(first[n : n + 1], conv.weight[0])
-                if entry["lanes"][1] > 1
-                else first[n : n + 1],
-                expected[n % 2 : n % 2 + 1],
-            )
-            for n in range(conv.input[0])
-        )
+        error = max(self._image_error(entry, conv, first[n : n + 1], expected, n) for n in range(len(first)))
         row: Entry = {"error": _number(error), "limit": entry["limit"]}
         if error > entry["limit"]:
             row["failed"] = f"error {error:.1e}, {entry['limit']:.1e} is allowed"
         elif not np.array_equal(first, last):
             row["failed"] = f"set {sets - 1} differs from set 0, whose input is the same"
         calls: dict[str, Call] = {"convc": call}
-        if self.torch:
-            calls |= self.torch.layer(conv, entry["precision"], x, sets)
+        if peer := self.torch:
+            calls |= _attempt(row, lambda: peer.layer(conv, entry["precision"], x, sets))
         turns = self.watch.in_turns(calls, self.options["seconds"])
         return row | self._compared({name: figures.each(sets) for name, figures in turns.items()})
+
+    def _image_error(self, entry: Entry, conv: Conv, stored: Array, expected: Array, n: int) -> float:
+        """Of image `n` of a layer's result, as it is stored; images are two in turn."""
+        found = store.unblock(stored, conv.weight[0]) if entry["lanes"][1] > 1 else stored
+        return relative_error(found, expected[n % 2 : n % 2 + 1])
 
     # ---- networks ----
 
@@ -139,7 +137,7 @@ class Worker:
         """A network beside PyTorch's. Its weights are drawn, so only its agreement with itself is judged."""
         start = time.perf_counter()
         module = self.load(entry)
-        load_s = time.perf_counter() - start
+        row: Entry = {"limit": entry["limit"], "load_s": time.perf_counter() - start}
         (input_info,), info = module.inputs, module.outputs[0]
         image = np.random.default_rng(0).standard_normal(input_info.shape, dtype=np.float32)
         image[-1] = image[0]
@@ -153,21 +151,12 @@ class Worker:
             call()
             self.driver.synchronise(self.stream)
             results.append(self.memory.read(out))
-        row: Entry = {"limit": entry["limit"], "load_s": load_s}
-        difference = relative_error(results[0][-1:], results[0][:1].astype(np.float64))
-        row["difference"] = _number(difference)
-        if not np.isfinite(results[0]).all():
-            row["failed"] = "the result has elements that are not finite"
-        elif difference > entry["limit"]:
-            row["failed"] = f"the last image, which is the first again, differs by {difference:.1e}"
-        elif not np.array_equal(*results):
-            row["failed"] = "results differ from run to run"
+        row |= _agreement(results, entry["limit"])
         calls: dict[str, Call] = {"convc": call}
-        if self.torch:
-            compiled = self.options["compile"]
-            calls |= self.torch.network(
-                entry["model"], entry["options"], entry["precision"], entry["batch"], compiled
-            )
+        if peer := self.torch:
+            names = ("model", "options", "precision", "batch")
+            asked = [*(entry[name] for name in names), self.options["compile"]]
+            calls |= _attempt(row, lambda: peer.network(*asked))
         return row | self._compared(self.watch.in_turns(calls, self.options["seconds"]))
 
     def _compared(self, turns: dict[str, Figures]) -> Entry:
@@ -236,6 +225,28 @@ def _torch() -> Any:
     except (ImportError, RuntimeError, AssertionError) as error:
         print(f"Without PyTorch: {error}", file=sys.stderr)
         return None
+
+
+def _agreement(results: list[Array], limit: float) -> Entry:
+    """Whether two runs agree, and in each the last image, which is the first again."""
+    difference = relative_error(results[0][-1:], results[0][:1].astype(np.float64))
+    row: Entry = {"difference": _number(difference)}
+    if not np.isfinite(results[0]).all():
+        row["failed"] = "the result has elements that are not finite"
+    elif difference > limit:
+        row["failed"] = f"the last image, which is the first again, differs by {difference:.1e}"
+    elif not np.array_equal(results[0], results[1]):
+        row["failed"] = "results differ from run to run"
+    return row
+
+
+def _attempt(row: Entry, make: Callable[[], dict[str, Call]]) -> dict[str, Call]:
+    """PyTorch's engines, or none where it fails: convc is measured all the same, and the row says why."""
+    try:
+        return make()
+    except Exception as error:
+        row["peer_failed"] = f"{type(error).__name__}: {error}"[:2000]
+        return {}
 
 
 def _stored(x: Array, lanes: int, dtype: str) -> Array:

@@ -313,7 +313,7 @@ class Graph:
         value.type = type
 
     def set_dtype(self, value: Value, dtype: str) -> None:
-        """Change what a node's result is made of; the caller sees to it that the rules of the operators hold."""
+        """Change what a result is made of; the caller sees to it that the rules of the operators hold."""
         value.type = replace(value.type, dtype=dtype)
 
     def set_origin(self, node: Node, origin: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ _CLOCK = 1.7e9
 _LATENCY = 6e-7
 """Seconds until a copy from L2 or memory has arrived, under load."""
 _ITERATION = 1.5e-7
-"""Seconds of an iteration that a block spends beside its own work: barriers, addresses, the products' end. Other
+"""Seconds of an iteration that a block spends beside its work: barriers, addresses, the products' end. Other
 blocks of the multiprocessor work meanwhile."""
 _RAMP = 1.5e-6
 """Seconds before a block's first product and after its last."""

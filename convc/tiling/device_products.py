@@ -1,7 +1,7 @@
 """Which matrix product a layer is on a GPU: its size, and where in it each result lies.
 
-Lowerings and schedules share this: a lowering writes the product, a schedule makes the loops of the output those
-of the product.
+Lowerings and schedules share this: a lowering writes the product, a schedule makes the loops of the output
+those of the product.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ swizzle that the instruction knows (`codegen/native/warpgroup.cuh`). The sums ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from tvm.s_tir import TensorIntrin
@@ -57,7 +57,7 @@ class Warpgroup:
         return f"convc.wgmma_zero.{self.columns}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def warpgroup(dtype: str, columns: int, chunks: int) -> Warpgroup:
     """The intrinsics, registered with TVM."""
     group = Warpgroup(dtype, columns, chunks)

@@ -10,9 +10,9 @@ from case import Case, f32
 from device_jobs import DeviceJob, device
 from layer_cases import conv
 
-from convc.ir import Attrs, Step
+from convc.ir import Attrs, Step, opdef
 from convc.lowering.base import Lowering
-from convc.lowering.implicit_gemm import ImplicitGemm, ImplicitGemmMma
+from convc.lowering.implicit_gemm import ImplicitGemm, ImplicitGemmMma, ImplicitGemmWgmma
 from convc.ops.linear import GemmAttrs
 from convc.schedules.base import Config
 from convc.schedules.cuda import SCHEDULES
@@ -66,8 +66,8 @@ CONVOLUTIONS = (
     Row(conv("groups-of-24", (1, 48, 6, 5), (48, 24, 3, 3), pads=1, groups=2), ADD),
     Row(conv("groups-of-8-to-16", (2, 32, 7, 5), (64, 8, 3, 3), pads=1, groups=4, bias=True)),
     Row(conv("groups-of-5", (1, 15, 6, 6), (9, 5, 3, 3), pads=1, groups=3)),
-    Row(conv("split", (1, 64, 5, 7), (33, 64, 3, 3), pads=1, bias=True), (*ADD_BIASED, RELU), {"split": 3}),
-    Row(conv("split-groups", (1, 64, 5, 5), (64, 32, 3, 3), pads=1, groups=2), (RELU,), {"split": 2}),
+    Row(conv("split", (1, 64, 9, 8), (33, 64, 3, 3), pads=1, bias=True), (*ADD_BIASED, RELU), {"split": 3}),
+    Row(conv("split-groups", (1, 64, 7, 10), (64, 32, 3, 3), pads=1, groups=2), (RELU,), {"split": 2}),
 )  # fmt: skip
 
 CONVOLUTIONS += tuple(
@@ -93,13 +93,21 @@ LINEAR = (
 class Tested:
     """A schedule's lowering, the precisions that it is for, and its layers.
 
-    `serial` are options of `apply` without which a CPU could not run the program.
+    `multiply` is a pattern of the instruction that makes its products, by precision; `loads` is another that
+    it uses. `serial` are options of `apply` without which a CPU could not run the program.
     """
 
     lowering: Lowering
-    precisions: tuple[str, ...]
+    multiply: Mapping[str, str]
     rows: tuple[Row, ...]
+    loads: str = ""
     serial: Mapping[str, Any] = field(default_factory=dict)
+    architectures: tuple[str, ...] = ("sm_80", "sm_90")
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Those that it is for."""
+        return tuple(self.multiply)
 
     def jobs(self, precision: str, arch: str = "sm_90") -> Iterator[DeviceJob]:
         """The kernels of all rows."""
@@ -107,10 +115,34 @@ class Tested:
             yield job_of(row, self.lowering, precision, arch)
 
 
+def at_least(results: int, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The rows of which each channel has so many results."""
+
+    def count(case: Case) -> int:
+        (out,) = opdef(case.op).infer(case.attrs, case.inputs)
+        return out.size // out.shape[1 if case.op == "conv" else -1]
+
+    return tuple(row for row in rows if count(row.case) >= results)
+
+
+MMA = {
+    "tf32": r"\bmma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
+    "float16": r"\bmma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
+    "bfloat16": r"\bmma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+}
+WGMMA = {
+    "tf32": r"wgmma.mma_async.sync.aligned.m64n\d+k8.f32.tf32.tf32",
+    "float16": r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.f16.f16",
+    "bfloat16": r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.bf16.bf16",
+}
+FRAGMENTS = {"tensorize": False}
+ALL = (*CONVOLUTIONS, *LINEAR)
+
 TABLE: dict[str, Tested] = {
-    "implicit_gemm": Tested(ImplicitGemm(), ("float32",), (*CONVOLUTIONS, *LINEAR)),
-    "implicit_gemm_mma": Tested(
-        ImplicitGemmMma(), ("tf32", "float16", "bfloat16"), (*CONVOLUTIONS, *LINEAR), {"tensorize": False}
+    "implicit_gemm": Tested(ImplicitGemm(), {"float32": "fma.rn.f32"}, ALL),
+    "implicit_gemm_mma": Tested(ImplicitGemmMma(), MMA, ALL, "ldmatrix.sync", FRAGMENTS),
+    "implicit_gemm_wgmma": Tested(
+        ImplicitGemmWgmma(), WGMMA, at_least(64, ALL), "fence.proxy.async", FRAGMENTS, ("sm_90",)
     ),
 }
 CELLS = [(schedule, precision) for schedule, tested in TABLE.items() for precision in tested.precisions]
