@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Build, on a machine without a GPU, all that is measured on one: a folder that needs Python and NumPy there.
 
-    python benchmarks/gpu/build.py --arch sm_90 --out /tmp/h200
-    python benchmarks/gpu/build.py --out /tmp/h200 --only networks --batch 1,32 --precision float16
+    python benchmarks/gpu/build.py --arch sm_90 --out FOLDER
+    python benchmarks/gpu/build.py --out FOLDER --only networks --batch 1,32 --precision float16
 
 The folder holds modules without most of their weights (see store.py), the part of convc that loads and
 runs them, and `run.py`, which measures (and needs PyTorch only to compare with it). What is in the folder
