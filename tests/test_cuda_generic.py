@@ -35,12 +35,12 @@ def test_source_equals_float64(tmp_path, part):
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_source_in_half_precision_equals_float64(tmp_path, precision):
-    jobs = device_jobs_of(ends(ROWS)[:: 1 if precision == "float16" else 2], device(precision))
+    jobs = device_jobs_of(ends(ROWS)[:: 2 if precision == "float16" else 5], device(precision))
     assert {t.dtype for job in jobs for t in job.w.inputs if t} >= {precision}
     check_emulated(jobs, tmp_path)
 
 
-@pytest.mark.parametrize(("precision", "step"), [("float32", 2), ("float16", 9)])
+@pytest.mark.parametrize(("precision", "step"), [("float32", 4), ("float16", 18)])
 def test_program_equals_float64(precision, step):
     """Not in bfloat16, which TVM's code for a CPU takes for integers."""
     check_serial(device_jobs_of(ends(ROWS)[::step], device(precision)))

@@ -47,8 +47,9 @@ char *dynamic_shared() {
   return dynamic_memory;
 }
 
-__attribute__((destructor)) static void free_shared() {
+void free_shared() {
   if (dynamic_memory) munmap(dynamic_memory - PAGE, SHARED_LIMIT + 2 * PAGE);
+  dynamic_memory = nullptr;
 }
 
 static uint32_t first_dynamic_address() {

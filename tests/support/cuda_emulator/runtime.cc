@@ -144,15 +144,19 @@ void report_deadlock() {
          block_index.y, block_index.z, kernel->name, text.c_str());
 }
 
-// A process may have 65530 mappings: kernels that are unloaded must leave theirs.
-__attribute__((destructor)) void free_stacks() {
+// A process may have 65530 mappings and hundreds of emulated kernels: none keeps its stacks.
+void free_stacks() {
   for (auto &thread : threads) munmap(thread->stack - PAGE, STACK + PAGE);
+  threads.clear();
 }
 
 void prepare_threads() {
   while (threads.size() < thread_count) {
     void *memory = mmap(nullptr, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED || mprotect(memory, PAGE, PROT_NONE)) fail("no memory for the stacks of threads");
+    if (memory == MAP_FAILED || mprotect(memory, PAGE, PROT_NONE)) {
+      report("there is no memory for the stacks of %u threads", thread_count);
+      siglongjmp(after_fault, 1);
+    }
     threads.push_back(std::make_unique<Thread>());
     threads.back()->stack = static_cast<char *>(memory) + PAGE;
   }
@@ -338,5 +342,7 @@ EXPORTED int convc_emulate(const char *function, const unsigned grid[3], const u
   allow_shared(shared_bytes);
   FaultHandlers handlers;
   if (!sigsetjmp(after_fault, 1)) run_grid();
+  free_stacks();
+  free_shared();
   return failed ? 2 : 0;
 }

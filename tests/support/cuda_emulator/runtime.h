@@ -62,6 +62,7 @@ void allow_shared(size_t bytes);
 void poison_shared();
 size_t written_behind_shared();
 char *dynamic_shared();
+void free_shared();
 uint32_t shared_address(const void *pointer);
 char *shared_pointer(uint32_t address, unsigned bytes, unsigned alignment, const char *name);
 void *global_pointer(uint64_t address, unsigned alignment, const char *name);
