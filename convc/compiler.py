@@ -26,6 +26,7 @@ from convc.codegen.link import (
     write_module,
 )
 from convc.codegen.machine import resolve
+from convc.errors import UnsupportedError
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
@@ -137,6 +138,7 @@ def plan(model: Any, options: Options, progress: Progress) -> Compilation:
             if isinstance(model, Graph)
             else read(model, input_shapes=options.input_shapes, notice=progress.notice)
         )
+    _refuse_bfloat16(source)
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
     with progress.stage("optimise"):
         graph = clone(source)
@@ -296,6 +298,17 @@ def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
         if node.op != "relayout"
         for choice in (compilation.choices[node],)
     )
+
+
+def _refuse_bfloat16(graph: Graph) -> None:
+    """Raise UnsupportedError where a model itself has bfloat16: NumPy has no such arrays."""
+    for node in graph.nodes:
+        for value in (*node.inputs, *node.outputs):
+            if value is not None and value.type.dtype == "bfloat16":
+                raise UnsupportedError(
+                    f"'{node.name}' ({node.op}) works on bfloat16, which models may not have.",
+                    hint="Leave the model in float32: `--precision bfloat16` has GPUs compute in it.",
+                )
 
 
 def _flops(w: Workload) -> int:

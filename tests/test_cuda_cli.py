@@ -11,6 +11,8 @@ import pytest
 from command import convc
 
 from convc.codegen import device_build, nvcc
+from convc.compiler import compile
+from convc.errors import UnsupportedError
 from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx
 
@@ -90,3 +92,12 @@ def test_a_module_for_another_machine(
     ran = convc(capsys, "run", out, "--input", f"image={tmp_path / 'image.npy'}")
     assert ran.code == 2
     assert "driver" in ran.err
+
+
+def test_bfloat16_is_a_precision_and_no_dtype_of_models() -> None:
+    net = Network("half", seed=0)
+    x = net.unary("cast", net.input("x", (1, 8)), name="narrow", dtype="bfloat16")
+    net.output(net.unary("cast", x, dtype="float32"))
+    for target in ("host", "cuda:sm_90"):
+        with pytest.raises(UnsupportedError, match=r"'narrow' .*bfloat16.*--precision bfloat16"):
+            compile(net.graph, target=target)

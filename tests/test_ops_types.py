@@ -83,7 +83,7 @@ REFUSED: list[tuple[str, Attrs, tuple[TensorType | None, ...], str]] = [
     ("exp", Attrs(), (of("int32", 3),), "The dtype is int32; a floating-point one is needed."),
     ("not", Attrs(), (f32(3),), "The dtype is float32; bool is needed."),
     ("relu", Attrs(), (of("bool", 3),), "The dtype is bool; a number is needed."),
-    ("cast", CastAttrs("bfloat16"), (f32(3),), "Cannot cast to 'bfloat16'; known dtypes are float32"),
+    ("cast", CastAttrs("float8"), (f32(3),), "Cannot cast to 'float8'; known dtypes are float32"),
     ("add", Attrs(), (f32(3, 4), f32(5)), "Shapes (3, 4) and (5,) do not broadcast together."),
     ("add", Attrs(), (f32(3), of("int32", 3)), "The operands of add have different dtypes: float32, int32."),
     ("mod", ModAttrs(), (f32(3), f32(3)), "mod of float32 operands is defined with fmod only"),
