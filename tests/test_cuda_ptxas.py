@@ -53,7 +53,7 @@ def faults(codes: Sequence[DeviceCode], cubins: Sequence[nvcc.Cubin], gpu: Gpu, 
 
 @pytest.mark.parametrize(("schedule", "precision", "arch"), FITS)
 def test_every_schedule_fits_its_device(schedule, precision, arch):
-    jobs = list(TABLE[schedule].jobs(precision, arch))
+    jobs = list(TABLE[schedule].jobs(precision, arch))[:: 1 if arch == "sm_90" else 2]
     codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
     gpu = jobs[0].target.device
     assert faults(codes, compiled(codes, gpu.code), gpu) == []
@@ -63,7 +63,7 @@ def test_every_schedule_fits_its_device(schedule, precision, arch):
 def test_products_use_the_cores_that_were_asked_for(schedule, precision):
     """And nothing of other precisions; operands that are needed later come by asynchronous copies."""
     tested = TABLE[schedule]
-    jobs = list(tested.jobs(precision))[::2]
+    jobs = list(tested.jobs(precision))[::4]
     codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
     arch = jobs[0].target.device.code
     ptx = "".join(nvcc.compile_ptx(source, arch) for source, _ in merged(codes))
