@@ -18,6 +18,16 @@ DTYPES = (
 )  # fmt: skip
 
 
+ROUNDING = {
+    "float64": 2.0**-53,
+    "float32": 2.0**-24,
+    "tf32": 2.0**-10,
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+}
+"""Largest relative error of a number that is rounded to a precision; tensor cores cut tf32 off."""
+
+
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype of that name; bfloat16 is one that the package ml_dtypes adds."""
     if name == "bfloat16":

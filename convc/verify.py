@@ -13,13 +13,10 @@ from convc.ir import Graph
 from convc.progress import Progress
 from convc.runtime.manifest import TensorInfo
 from convc.runtime.module import Module
-from convc.types import Array
+from convc.types import ROUNDING, Array
 
 if TYPE_CHECKING:
     from convc.compiler import Compilation
-
-ROUNDING = {"float32": 1e-5, "tf32": 2.0**-10, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-"""Error of one layer by rounding alone: of its operands, or of what it stores; in float32 of its sums."""
 
 TOLERANCE_FACTOR = 10
 """How much more than one layer a network may be off: errors of layers add up, mostly at random."""
@@ -68,7 +65,7 @@ def verify_compilation(compilation: Compilation, module: Module) -> dict[str, An
     """
     feeds = random_inputs(compilation.source)
     errors = compare(module.run(None, feeds), evaluate(compilation.source, feeds))
-    limit = TOLERANCE_FACTOR * max(compilation.options.max_error, ROUNDING[compilation.options.precision])
+    limit = allowed_error(compilation.options.max_error, compilation.options.precision)
     worst = max(errors, default=0.0)
     if worst > limit:
         raise VerificationError(
@@ -81,6 +78,11 @@ def verify_compilation(compilation: Compilation, module: Module) -> dict[str, An
         "limit": limit,
         "errors": dict(zip(compilation.source.output_names, errors, strict=True)),
     }
+
+
+def allowed_error(max_error: float, precision: str) -> float:
+    """How far a network may be off: by some layers' errors, that of float32 sums being 1e-5 at most."""
+    return TOLERANCE_FACTOR * max(max_error, 1e-5, ROUNDING[precision])
 
 
 def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:

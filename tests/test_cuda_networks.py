@@ -19,10 +19,11 @@ from networks import branches, dense, residual, separable, up_down
 
 import convc
 from convc.codegen import device_build, nvcc
+from convc.codegen.gpus import PRECISIONS
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.ir import Graph
-from convc.verify import ROUNDING, TOLERANCE_FACTOR, random_inputs, relative_error
+from convc.verify import allowed_error, random_inputs, relative_error
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def check(graph: Graph, precision: str, driver: FakeDriver) -> convc.Module:
     """Compile, which verifies; then run again on other inputs and compare with float64."""
     module = convc.compile(graph, target="cuda:sm_90", precision=precision)
     feeds = random_inputs(graph, seed=7)
-    limit = TOLERANCE_FACTOR * ROUNDING[precision]
+    limit = allowed_error(1e-5, precision)
     for found, expected in zip(module.run(None, feeds), evaluate(graph, feeds), strict=True):
         assert relative_error(found, expected) <= limit
     assert driver.calls("cuGraphLaunch") > 0
@@ -74,7 +75,7 @@ def check(graph: Graph, precision: str, driver: FakeDriver) -> convc.Module:
 @pytest.mark.parametrize(
     ("make", "precision"),
     [
-        *((residual, precision) for precision in ROUNDING),
+        *((residual, precision) for precision in PRECISIONS),
         (dense, "float16"),
         (branches, "float32"),
         (up_down, "tf32"),

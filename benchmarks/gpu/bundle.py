@@ -32,7 +32,7 @@ from convc.runtime.manifest import Manifest, TensorInfo
 from convc.select import DEFAULT_MAX_ERROR, Choice, Option, Selector
 from convc.target import Target
 from convc.types import Array
-from convc.verify import ROUNDING, TOLERANCE_FACTOR
+from convc.verify import allowed_error
 
 HALF = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 """What rounding an element of a result to these may change it by, relative to it."""
@@ -131,7 +131,7 @@ class Bundle:
             "weights_bytes": program.weights_bytes,
             "workspace_bytes": program.workspace_bytes,
             "lowerings": _counted(program),
-            "limit": TOLERANCE_FACTOR * max(DEFAULT_MAX_ERROR, ROUNDING[precision]),
+            "limit": allowed_error(DEFAULT_MAX_ERROR, precision),
         }
         return [entry]
 
@@ -255,7 +255,7 @@ def limit(case: Case, compilation: Compilation) -> float:
     """
     precision = compilation.options.precision
     if case.op == "network":
-        return TOLERANCE_FACTOR * max(DEFAULT_MAX_ERROR, ROUNDING[precision])
+        return allowed_error(DEFAULT_MAX_ERROR, precision)
     total = 0.0
     for node, choice in compilation.choices.items():
         if node.op != "relayout":

@@ -24,7 +24,7 @@ from store import Array, Conv, relative_error
 from timing import Call, DriverMemory, Figures, Memory, Stopwatch
 
 import convc
-from convc.errors import DeviceError
+from convc.errors import ConvcError, DeviceError
 
 Entry = dict[str, Any]
 MARK = "@ "
@@ -207,13 +207,18 @@ class Worker:
             except (CudaError, DeviceError) as error:
                 tell(key=entry["key"], row={"failed": f"{type(error).__name__}: {error}"})
                 return LOST
-            except Exception as error:
+            except FAILURES as error:
                 row = {"failed": f"{type(error).__name__}: {error}"[:2000]}
             gc.collect()
             if self.torch:
                 self.torch.release()
             tell(key=entry["key"], row=row | {"seconds": time.perf_counter() - start})
         return 0
+
+
+FAILURES = (ConvcError, RuntimeError, ValueError, TypeError, OSError, MemoryError)
+"""What costs a row and no more: convc's errors, PyTorch's (RuntimeErrors all), and those of files and arrays.
+Anything else ends the process, and the next one goes on behind the row."""
 
 
 def _torch() -> Any:
@@ -244,7 +249,7 @@ def _attempt(row: Entry, make: Callable[[], dict[str, Call]]) -> dict[str, Call]
     """PyTorch's engines, or none where it fails: convc is measured all the same, and the row says why."""
     try:
         return make()
-    except Exception as error:
+    except FAILURES as error:
         row["peer_failed"] = f"{type(error).__name__}: {error}"[:2000]
         return {}
 

@@ -17,18 +17,17 @@ import numpy as np
 from tvm import te, tirx
 
 from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.device_bias import bias_of, pack_bias, read_bias
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.functions import widened
 from convc.target import Target
 from convc.tiling.device_depthwise import MOST_ROWS, best_column, column_seconds
 from convc.tiling.registers import memory_seconds
-from convc.types import Array
+from convc.types import ROUNDING, Array
 from convc.workload import OUTPUT, PAD, PRODUCT, ConvShape, Workload
 
 Expr = Any
-
-_ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 class DeviceDepthwise(Lowering):
@@ -56,12 +55,13 @@ class DeviceDepthwise(Lowering):
         """Channels innermost, in float32: they are few, and nothing has to be widened."""
         if index == 0 or index >= w.arity:
             return super().pack(w, target, index, array)
-        rest = array.reshape(len(array), -1) if index == 1 else array.reshape(len(array), 1)
+        if index == 2:
+            return pack_bias(w, target, array)
+        rest = array.reshape(len(array), -1)
         lanes, blocks = target.lanes, w.outputs[0].physical[1]
         padded = np.zeros((blocks * lanes, rest.shape[1]), "float32")
         padded[: len(rest)] = rest
-        packed = np.ascontiguousarray(padded.reshape(blocks, lanes, -1).swapaxes(1, 2))
-        return packed if index == 1 else packed[:, 0]
+        return np.ascontiguousarray(padded.reshape(blocks, lanes, -1).swapaxes(1, 2))
 
     def compute(self, w: Workload, target: Target) -> Any:
         s, lanes = ConvShape.of(w), target.lanes
@@ -85,13 +85,14 @@ class DeviceDepthwise(Lowering):
             return te.sum(pad(n, block, *places, lane) * weights(block, tap, lane), axis=taps)
 
         product = te.compute((s.n, out.physical[1], *covered, lanes), total, name=PRODUCT)
-        with_bias = w.arity > 2 and w.inputs[2] is not None
-        bias = te.placeholder((out.physical[1], lanes), "float32", "bias") if with_bias else None
+        bias = bias_of(w)
         operands = operand_placeholders(w)
 
         def value(*index: Expr) -> Expr:
             value = product(*index)
-            return finish(value if bias is None else value + bias(index[1], index[-1]), w, operands, index)
+            if bias is not None:
+                value = value + read_bias(bias, w, index)
+            return finish(value, w, operands, index)
 
         result = te.compute(out.physical, value, name=OUTPUT)
         return te.create_prim_func(
@@ -105,7 +106,7 @@ class DeviceDepthwise(Lowering):
         return max(memory_seconds(moved, target), arithmetic) + target.launch_seconds
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
-        return sum_error(math.prod(ConvShape.of(w).kernel)) + _ROUNDING.get(w.outputs[0].dtype, 0.0)
+        return sum_error(math.prod(ConvShape.of(w).kernel)) + ROUNDING[w.outputs[0].dtype]
 
 
 def _covered(s: ConvShape) -> tuple[int, ...]:

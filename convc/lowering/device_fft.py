@@ -22,8 +22,9 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
+from convc.lowering.device_bias import pack_bias
 from convc.lowering.fft import Fft, transformed
-from convc.lowering.transformed import SHARED, Transformed, pack_bias, pack_product, scratch, vector
+from convc.lowering.transformed import SHARED, Transformed, pack_product, scratch, vector
 from convc.target import Target
 from convc.tiling import device_fft, dft
 from convc.tiling.device_fft import LARGEST_SPAN, choose, problem, warp_channels
@@ -71,7 +72,7 @@ class DeviceFft(Fft):
             parts = np.stack((u.imag - u.real, u.real + u.imag, u.real), axis=1)
             return pack_product(parts.reshape(-1, *u.shape[1:]), problem(s, t, target), target.lanes)
         if index == 2 and w.arity > 2:
-            return pack_bias(array, target.lanes)
+            return pack_bias(w, target, array)
         return super().pack(w, target, index, array)
 
     def compute(self, w: Workload, target: Target) -> Any:

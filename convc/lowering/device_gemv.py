@@ -17,6 +17,7 @@ import numpy as np
 from tvm import te, tirx
 
 from convc.lowering.base import Layouts, Lowering
+from convc.lowering.device_bias import bias_of, factor, pack_bias, read_bias
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.functions import widened
@@ -24,14 +25,13 @@ from convc.ops.linear import GemmAttrs
 from convc.target import Target
 from convc.tiling.device_gemv import MOST_ROWS, GemvProblem, best_tile, tile_seconds
 from convc.tiling.registers import flatten, memory_seconds, unflatten
-from convc.types import PLAIN, Array
+from convc.types import PLAIN, ROUNDING, Array
 from convc.workload import OUTPUT, PATCHES, PRODUCT, WEIGHTS, Workload
 
 Expr = Any
 
 TILE = 64
 """Multiple up to which sums are defined, so that the last threads have whole tiles of outputs."""
-_ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 class DeviceGemv(Lowering):
@@ -61,7 +61,7 @@ class DeviceGemv(Lowering):
         if index == 1:
             return _pack(w, target, array)
         if index == 2 and w.arity > 2:
-            return np.asarray(array.astype("float64") * _factor(w, "beta"), "float32", order="C")
+            return pack_bias(w, target, array)
         return super().pack(w, target, index, array)
 
     def compute(self, w: Workload, target: Target) -> Any:
@@ -84,13 +84,13 @@ class DeviceGemv(Lowering):
             return te.sum(widened(left) * widened(right), axis=[chunk, inner])
 
         product = te.compute((p.m, outputs), term, name=PRODUCT)
-        bias = _bias(w)
+        bias = bias_of(w)
         operands = operand_placeholders(w)
 
         def value(*index: Expr) -> Expr:
             total = product(flatten(index[:-1], out.shape[:-1]), index[-1])
             if bias is not None:
-                total = total + _read_bias(bias, w, index)
+                total = total + read_bias(bias, w, index)
             return finish(total, w, operands, index)
 
         result = te.compute(out.physical, value, name=OUTPUT)
@@ -106,7 +106,7 @@ class DeviceGemv(Lowering):
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         kind = w.inputs[0]
         assert kind is not None
-        return sum_error(kind.shape[-1]) + _ROUNDING.get(w.outputs[0].dtype, 0.0)
+        return sum_error(kind.shape[-1]) + ROUNDING[w.outputs[0].dtype]
 
 
 def _gather(x: Any, p: GemvProblem) -> Any:
@@ -128,25 +128,6 @@ def _pack(w: Workload, target: Target, array: Array) -> Array:
     p = GemvProblem.of(w, target)
     rows = array if isinstance(w.attrs, GemmAttrs) and w.attrs.trans_b else array.T
     packed = np.zeros((p.n, p.padded_chunks * p.lanes), array.dtype)
-    alpha = _factor(w, "alpha")
+    alpha = factor(w, "alpha")
     packed[:, : p.k] = rows if alpha == 1.0 else rows.astype("float64") * alpha
     return packed.reshape(p.n, p.padded_chunks, p.lanes)
-
-
-def _factor(w: Workload, name: str) -> float:
-    return float(getattr(w.attrs, name, 1.0))
-
-
-def _bias(w: Workload) -> Any:
-    kind = w.inputs[2] if w.arity > 2 else None
-    return (
-        None
-        if kind is None
-        else te.placeholder(kind.shape, "float32" if w.constant[2] else kind.dtype, "bias")
-    )
-
-
-def _read_bias(bias: Any, w: Workload, index: Sequence[Expr]) -> Expr:
-    where = index[len(index) - len(bias.shape) :]
-    value = bias(*(0 if int(e) == 1 else i for e, i in zip(bias.shape, where, strict=True)))
-    return value if w.constant[2] else widened(value) * tirx.const(_factor(w, "beta"), "float32")

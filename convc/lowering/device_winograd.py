@@ -24,8 +24,9 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
 from convc.lowering.cook_toom import LinearProgram, straight_line
+from convc.lowering.device_bias import pack_bias
 from convc.lowering.filtering import transformed
-from convc.lowering.transformed import Transformed, constant, pack_bias, pack_product, scratch, store, vector
+from convc.lowering.transformed import Transformed, constant, pack_product, scratch, store, vector
 from convc.lowering.winograd import Tiling, Winograd
 from convc.target import Target
 from convc.tiling import device_transformed, device_winograd
@@ -78,7 +79,7 @@ class DeviceWinograd(Winograd):
             u = transformed(array, Tiling.of(s, self.m).algorithms)
             return pack_product(u.reshape(-1, *u.shape[-2:]), problem(s, self.m, target), target.lanes)
         if index == 2 and w.arity > 2:
-            return pack_bias(array, target.lanes)
+            return pack_bias(w, target, array)
         return super().pack(w, target, index, array)
 
     def compute(self, w: Workload, target: Target) -> Any:

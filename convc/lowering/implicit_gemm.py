@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm import te, tirx
+from tvm import te
 
 from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.device_bias import bias_of, pack_bias, read_bias
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.functions import widened
@@ -39,13 +40,10 @@ from convc.tiling.device_gemm import (
 )
 from convc.tiling.device_products import problem, product_of
 from convc.tiling.registers import memory_seconds
-from convc.types import PLAIN, Array
+from convc.types import PLAIN, ROUNDING, Array
 from convc.workload import OUTPUT, PATCHES, PRODUCT, ConvShape, Workload
 
 Expr = Any
-
-ROUNDING = {"float32": 2.0**-24, "tf32": 2.0**-10, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-"""Relative error of an operand of a product; tensor cores drop the bits of float32 that tf32 lacks."""
 
 
 class ImplicitGemm(Lowering):
@@ -72,11 +70,7 @@ class ImplicitGemm(Lowering):
             packed = packed_weights(product_of(w, target), array)
             return packed if self.by_column else np.ascontiguousarray(np.swapaxes(packed, 2, 3))
         if index == 2 and w.arity > 2:
-            if w.op == "conv":
-                padded = np.zeros(w.outputs[0].physical[1] * target.lanes, "float32")
-                padded[: len(array)] = array
-                return padded.reshape(-1, target.lanes)
-            return np.asarray(array.astype("float64") * _beta(w), "float32", order="C")
+            return pack_bias(w, target, array)
         return super().pack(w, target, index, array)
 
     def compute(self, w: Workload, target: Target) -> Any:
@@ -98,14 +92,14 @@ class ImplicitGemm(Lowering):
             return te.sum(widened(left) * widened(right), axis=[chunk, inner])
 
         product = te.compute((p.groups, p.rows, p.columns), term, name=PRODUCT)
-        bias = _bias(w)
+        bias = bias_of(w)
         operands = operand_placeholders(w)
 
         def value(*index: Expr) -> Expr:
             group, row, column = layer.place(index)
             total = product(0 if group is None else group, row, column)
             if bias is not None:
-                total = total + _read_bias(bias, w, index)
+                total = total + read_bias(bias, w, index)
             return finish(total, w, operands, index)
 
         result = te.compute(out.physical, value, name=OUTPUT)
@@ -192,28 +186,3 @@ def _terms(w: Workload) -> int:
     x = w.inputs[0]
     assert x is not None
     return x.shape[-1]
-
-
-def _beta(w: Workload) -> float:
-    return float(w.attrs.beta) if isinstance(w.attrs, GemmAttrs) else 1.0
-
-
-# ---- bias
-
-
-def _bias(w: Workload) -> Any:
-    if w.arity < 3 or w.inputs[2] is None:
-        return None
-    out = w.outputs[0]
-    if w.op == "conv":
-        return te.placeholder((out.physical[1], out.layout.block), "float32", "bias")
-    kind = w.inputs[2]
-    return te.placeholder(kind.shape, "float32" if w.constant[2] else kind.dtype, "bias")
-
-
-def _read_bias(bias: Any, w: Workload, index: Sequence[Expr]) -> Expr:
-    if w.op == "conv":
-        return bias(index[1], index[-1])
-    where = index[len(index) - len(bias.shape) :]
-    value = bias(*(0 if int(e) == 1 else i for e, i in zip(bias.shape, where, strict=True)))
-    return value if w.constant[2] else widened(value) * tirx.const(_beta(w), "float32")

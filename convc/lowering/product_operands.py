@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from tvm import te
 
+from convc.lowering.device_bias import factor
 from convc.lowering.functions import constant
 from convc.ops.linear import GemmAttrs
 from convc.tiling.device_gemm import GemmProblem
 from convc.tiling.device_products import ConvProduct, LinearProduct
 from convc.tiling.registers import unflatten
 from convc.types import Array
-from convc.workload import Workload
 
 Expr = Any
 Tensor = Any
@@ -36,11 +36,6 @@ def patches_of(product: Product, x: Tensor) -> Gather:
 def packed_weights(product: Product, array: Array) -> Array:
     """A product's right operand: (groups, chunks, columns, lanes)."""
     return _pack_conv(product, array) if isinstance(product, ConvProduct) else _pack_matrix(product, array)
-
-
-def alpha(w: Workload) -> float:
-    """The factor of a product's weights."""
-    return float(w.attrs.alpha) if isinstance(w.attrs, GemmAttrs) else 1.0
 
 
 def _where(p: GemmProblem, chunk: Expr, m: Expr, inside: Sequence[Expr], value: Expr) -> Expr:
@@ -117,6 +112,7 @@ def _pack_matrix(product: LinearProduct, array: Array) -> Array:
     """(K, N), or (N, K) where it is transposed, `alpha` multiplied in."""
     w, p, lanes = product.workload, product.problem, product.target.lanes
     rows = array if isinstance(w.attrs, GemmAttrs) and w.attrs.trans_b else array.T
-    if alpha(w) != 1.0:
-        rows = (rows.astype("float64") * alpha(w)).astype(array.dtype)
+    alpha = factor(w, "alpha")
+    if alpha != 1.0:
+        rows = (rows.astype("float64") * alpha).astype(array.dtype)
     return _padded(np.moveaxis(rows.reshape(p.n, p.chunks, lanes), 0, 1)[None, None], p, lanes)

@@ -177,8 +177,3 @@ def pack_product(spectrum: Array, p: GemmProblem, lanes: int) -> Array:
     packed = np.zeros((p.groups, p.padded_chunks * lanes, p.columns), "float32")
     packed[:, : spectrum.shape[2], : spectrum.shape[1]] = spectrum.swapaxes(1, 2)
     return packed.reshape(p.groups, p.padded_chunks, lanes, p.columns)
-
-
-def pack_bias(bias: Array, lanes: int) -> Array:
-    """A bias (K,) as (K blocks, lanes)."""
-    return np.pad(bias, (0, -bias.size % lanes)).reshape(-1, lanes)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,7 +123,7 @@ def linear_problem(w: Workload, target: Target) -> GemmProblem:
 
 
 @dataclass(frozen=True)
-class BlockTile:
+class BlockTile(ABC):
     """A block of threads makes `m` x `n` results, `chunks` of k in an iteration.
 
     Copies run `stages - 1` iterations ahead. `split` blocks share the sums of a tile.
@@ -135,29 +136,29 @@ class BlockTile:
     split: int
 
     @property
+    @abstractmethod
     def threads(self) -> int:
         """Threads of a block."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def thread_registers(self) -> int:
         """Registers of a thread, estimated: sums, operands, addresses."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def shared_reads(self) -> int:
         """Bytes that an iteration reads from shared memory, as far as they take time."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def all(cls) -> Iterator[Any]:
         """The tiles of this kind, with some depth of copies."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def flops(gpu: Gpu) -> float:
         """FLOP/s of the cores that make such tiles, all together."""
-        raise NotImplementedError
 
     @property
     def shared_bytes(self) -> int:

@@ -7,6 +7,7 @@ barrier or warp operation that some threads never reach, and an unknown instruct
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import mmap
@@ -186,8 +187,9 @@ def _support() -> tuple[Path, ...]:
 
 
 def _build_support(files: Sequence[Path], place: Path) -> None:
-    folder = Path(tempfile.mkdtemp(dir=place.parent))
-    try:
+    with tempfile.TemporaryDirectory(dir=place.parent) as name:
+        folder = Path(name) / "support"
+        folder.mkdir()
         for file in files:
             shutil.copy(file, folder / file.name)
         for unit in UNITS:
@@ -196,13 +198,8 @@ def _build_support(files: Sequence[Path], place: Path) -> None:
         # Reading the headers takes longer than compiling most kernels.
         header = folder / "ptx.h"
         _call([_compiler(), *FLAGS, *_machine(), *CHECKS, "-x", "c++-header", str(header)])
-        try:
+        with contextlib.suppress(OSError):  # another process was first
             folder.rename(place)
-        except OSError:  # another process was first
-            shutil.rmtree(folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _call(command: Sequence[str]) -> str:
