@@ -1,8 +1,20 @@
-"""What all tests share: the helpers in `tests/support` are importable by name, and choices are repeatable."""
+"""What all tests share: the helpers in `tests/support` are importable by name, and choices are repeatable.
+
+The fixtures are of the tests that load GPU modules; what they need is imported when they are asked for.
+"""
+
+from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from fake_driver import FakeDriver
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
@@ -11,3 +23,41 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Which lowering is best must not depend on how fast the machine at hand is.
 os.environ.setdefault("CONVC_CALIBRATION", "nominal")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For the modules and the driver that tests share."""
+    return tmp_path_factory.mktemp("cuda")
+
+
+@pytest.fixture(scope="session")
+def library(folder: Path) -> FakeDriver:
+    """A driver without a device, as a library that the runtime can open."""
+    from fake_driver import FakeDriver, build_driver
+
+    return FakeDriver(build_driver(folder))
+
+
+@pytest.fixture
+def driver(library: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
+    """The driver for one test, after which nothing may be left of what the test made."""
+    from fake_driver import watched
+
+    yield from watched(library, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def pair(folder: Path) -> Path:
+    """A module of two inputs and two outputs."""
+    import fake_networks
+
+    return fake_networks.pair().write(folder, folder, "pair.so")
+
+
+@pytest.fixture(scope="session")
+def chain(folder: Path) -> Path:
+    """A module of one input and one output."""
+    import fake_networks
+
+    return fake_networks.chain().write(folder, folder, "chain.so")

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import fake_networks
 import numpy as np
 import pytest
-from fake_driver import DLPackArray, FakeDriver, build_driver, set_device, watched
+from fake_driver import DLPackArray, FakeDriver, set_device
 from fake_networks import SHAPE
 
 import convc
 from convc.errors import InputError
 from convc.runtime.device import KEPT
 from convc.types import Array
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cuda")
-
-
-@pytest.fixture(scope="module")
-def library(folder: Path) -> FakeDriver:
-    return FakeDriver(build_driver(folder))
-
-
-@pytest.fixture
-def driver(library: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
-    yield from watched(library, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def chain(folder: Path) -> Path:
-    return fake_networks.chain().write(folder, folder, "chain.so")
-
-
-@pytest.fixture(scope="module")
-def pair(folder: Path) -> Path:
-    return fake_networks.pair().write(folder, folder, "pair.so")
 
 
 def values() -> Array:

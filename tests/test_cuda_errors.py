@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import fake_networks
 import numpy as np
 import pytest
-from fake_driver import NATIVE, DLPackArray, FakeDriver, build_driver, compile_c, manifest_of, watched
+from fake_driver import NATIVE, DLPackArray, FakeDriver, compile_c, manifest_of
 from fake_networks import IN, OUT, SHAPE, Case
 
 import convc
@@ -28,31 +27,6 @@ from convc.errors import (
 from convc.runtime import manifest as manifests
 from convc.runtime.module import Module, missing_for
 from convc.types import Array
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cuda")
-
-
-@pytest.fixture(scope="module")
-def library(folder: Path) -> FakeDriver:
-    return FakeDriver(build_driver(folder))
-
-
-@pytest.fixture
-def driver(library: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
-    yield from watched(library, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def pair(folder: Path) -> Path:
-    return fake_networks.pair().write(folder, folder, "pair.so")
-
-
-@pytest.fixture(scope="module")
-def chain(folder: Path) -> Path:
-    return fake_networks.chain().write(folder, folder, "chain.so")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cuda_emulator import build_emulation
-from fake_driver import FakeDriver, build_driver
+from fake_driver import FakeDriver
 from networks import branches, dense, residual, separable, up_down
 
 import convc
@@ -43,11 +43,6 @@ class Emulator:
     def compile_cubin(self, source: str, arch: str, *, fast_math: bool = False) -> nvcc.Cubin:
         library = build_emulation(source, self.folder / f"{abs(hash(source)):x}.so")
         return nvcc.Cubin(library.read_bytes(), ())
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
-    return FakeDriver(build_driver(tmp_path_factory.mktemp("driver")))
 
 
 @pytest.fixture

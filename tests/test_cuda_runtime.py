@@ -6,7 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import fake_networks
 import numpy as np
 import pytest
-from fake_driver import Context, DLPackArray, FakeDriver, build_driver, watched
+from fake_driver import Context, DLPackArray, FakeDriver
 from fake_networks import SHAPE, Case
 
 import convc
@@ -25,23 +25,9 @@ CASES = {"chain": fake_networks.chain, "diamond": fake_networks.diamond, "pair":
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cuda")
-
-
-@pytest.fixture(scope="module")
-def library(folder: Path) -> FakeDriver:
-    return FakeDriver(build_driver(folder))
-
-
-@pytest.fixture
-def driver(library: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
-    yield from watched(library, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def files(folder: Path) -> dict[str, Path]:
-    return {name: make().write(folder, folder, f"{name}.so") for name, make in CASES.items()}
+def files(folder: Path, chain: Path, pair: Path) -> dict[str, Path]:
+    diamond = fake_networks.diamond().write(folder, folder, "diamond.so")
+    return {"chain": chain, "diamond": diamond, "pair": pair}
 
 
 def values(seed: int = 0) -> Array:

@@ -102,7 +102,7 @@ def fragments(dtype: str) -> Fragments:
     # Rows of the four 8 x 8 matrices that ldmatrix reads, in the order of the registers above.
     _register_load(f, f.load_a, f.a, lambda thread: (thread // 16, thread % 16))
     _register_load(f, f.load_b, f.b, lambda thread: (thread // 8 % 2, thread // 16 * 8 + thread % 8))
-    _register_zero(f)
+    register_zero(f.zero, WARP, SIDE, SIDE, f.c)
     _register_multiply(f)
     return f
 
@@ -162,16 +162,17 @@ def _register_load(f: Fragments, name: str, place: Map, row_of: Map) -> None:
     TensorIntrin.register(name, description, instruction, override=True)
 
 
-def _register_zero(f: Fragments) -> None:
-    place = f.c
+def register_zero(name: str, threads: int, rows: int, columns: int, place: Map) -> None:
+    """Register sums = 0, for a fragment of so many threads with an element at `place(row, column)`."""
+    sums = rows * columns // threads
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(result: T.handle) -> None:
-        C = T.match_buffer(result, (WARP, SUMS), "float32", align=CHUNK, offset_factor=SUMS, scope="warp")
+        C = T.match_buffer(result, (threads, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
         with T.sblock("root"):
             T.reads()
-            T.writes(C[0:WARP, 0:SUMS])
-            for i, j in T.grid(SIDE, SIDE):
+            T.writes(C[0:threads, 0:sums])
+            for i, j in T.grid(rows, columns):
                 with T.sblock("zero"):
                     vi, vj = T.axis.remap("SS", [i, j])
                     thread, register = T.meta_var(place(vi, vj))
@@ -181,15 +182,15 @@ def _register_zero(f: Fragments) -> None:
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def instruction(result: T.handle) -> None:
-        C = T.match_buffer(result, (WARP, SUMS), "float32", align=CHUNK, offset_factor=SUMS, scope="warp")
+        C = T.match_buffer(result, (threads, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
         with T.sblock("root"):
             T.reads()
-            T.writes(C[0:WARP, 0:SUMS])
-            for tx in T.thread_binding(0, WARP, "threadIdx.x"):
-                for half in T.unroll(2):
-                    C[tx, T.ramp(half * 4, 1, 4)] = T.broadcast(T.float32(0), 4)
+            T.writes(C[0:threads, 0:sums])
+            for tx in T.thread_binding(0, threads, "threadIdx.x"):
+                for quad in T.unroll(sums // 4):
+                    C[tx, T.ramp(quad * 4, 1, 4)] = T.broadcast(T.float32(0), 4)
 
-    TensorIntrin.register(f.zero, description, instruction, override=True)
+    TensorIntrin.register(name, description, instruction, override=True)
 
 
 def _register_multiply(f: Fragments) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from convc.schedules.cuda.fragments import CHUNK, SHARED
+from convc.schedules.cuda.fragments import CHUNK, SHARED, register_zero
 from convc.tiling.device_gemm import GROUP, GROUP_ROWS
 
 
@@ -61,39 +61,9 @@ class Warpgroup:
 def warpgroup(dtype: str, columns: int, chunks: int) -> Warpgroup:
     """The intrinsics, registered with TVM."""
     group = Warpgroup(dtype, columns, chunks)
-    _register_zero(group)
+    register_zero(group.zero, GROUP, GROUP_ROWS, columns, group.c)
     _register_multiply(group)
     return group
-
-
-def _register_zero(group: Warpgroup) -> None:
-    place, columns, sums = group.c, group.columns, group.sums
-
-    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
-    def description(result: T.handle) -> None:
-        C = T.match_buffer(result, (GROUP, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
-        with T.sblock("root"):
-            T.reads()
-            T.writes(C[0:GROUP, 0:sums])
-            for i, j in T.grid(GROUP_ROWS, columns):
-                with T.sblock("zero"):
-                    vi, vj = T.axis.remap("SS", [i, j])
-                    thread, register = T.meta_var(place(vi, vj))
-                    T.reads()
-                    T.writes(C[thread, register])
-                    C[thread, register] = T.float32(0)
-
-    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
-    def instruction(result: T.handle) -> None:
-        C = T.match_buffer(result, (GROUP, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
-        with T.sblock("root"):
-            T.reads()
-            T.writes(C[0:GROUP, 0:sums])
-            for tx in T.thread_binding(0, GROUP, "threadIdx.x"):
-                for quad in T.unroll(sums // 4):
-                    C[tx, T.ramp(quad * 4, 1, 4)] = T.broadcast(T.float32(0), 4)
-
-    TensorIntrin.register(group.zero, description, instruction, override=True)
 
 
 def _register_multiply(group: Warpgroup) -> None:
