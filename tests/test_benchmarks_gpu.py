@@ -160,6 +160,19 @@ def test_resuming_measures_only_what_is_left(
     assert again["rows"][-1]["key"] == lost["key"]
 
 
+def test_a_machine_without_a_gpu_is_told_so(folder: Path, bare: dict[str, str], tmp_path: Path) -> None:
+    for variable, value, reason in (
+        ("CONVC_LIBCUDA", "libabsent.so.1", "libabsent.so.1"),
+        ("FAKE_CUDA_DEVICES", "0", "CUDA_ERROR"),
+    ):
+        status, text, record = run(folder, {**bare, variable: value}, tmp_path / "results.json")
+        assert status == 1
+        assert text.count("error: no GPU can be used here: ") == 1
+        assert reason in text
+        assert "Traceback" not in text
+        assert record["rows"] == []
+
+
 def test_nothing_begins_that_the_budget_would_cut(folder: Path, bare: dict[str, str], tmp_path: Path) -> None:
     status, text, record = run(folder, bare, tmp_path / "results.json", "--budget", "1")
     assert status == 0

@@ -142,6 +142,7 @@ class Run:
         self.rows: dict[str, Entry] = {row["key"]: row for row in self.record["rows"]}
         self.entries = entries_of(folder, options)
         self.todo = [e for e in self.entries if not is_done(e, self.rows.get(e["key"]), options)]
+        self.stopped = False  # a process could not even begin
 
     def finish(self, key: str, row: Entry) -> None:
         """Write down what came of an entry."""
@@ -161,7 +162,7 @@ class Run:
         for kinds in (("check",), ("layer", "network")):
             while True:
                 batch = [e for e in self.todo if e["kind"] in kinds]
-                if not batch or time.time() > self.deadline or not self.process(batch):
+                if not batch or self.stopped or time.time() > self.deadline or not self.process(batch):
                     break
 
     def process(self, batch: list[Entry]) -> bool:
@@ -205,6 +206,7 @@ class Run:
         status = process.wait()
         if not current:
             if status not in (0, 3):
+                self.stopped = True
                 print(f"A process ended with status {status} before its first job.", flush=True)
             return status == 3
         if why and time.time() > self.deadline:
@@ -297,13 +299,14 @@ def main() -> None:
         import work
 
         request = json.loads(options.worker.read_text())
-        sys.exit(work.Worker(options.folder, request["options"]).run(request["entries"], request["deadline"]))
+        worker = work.begin(options.folder, request["options"])
+        sys.exit(worker.run(request["entries"], request["deadline"]))
     run = Run(options.folder.resolve(), options)
     print(f"{len(run.todo)} of {len(run.entries)} to do in {options.budget:.0f} s.", flush=True)
     run.all()
     save(run.record, options.out)
     print(conclusion(run))
-    sys.exit(1 if any(row.get("failed") for row in run.rows.values()) else 0)
+    sys.exit(1 if run.stopped or any(row.get("failed") for row in run.rows.values()) else 0)
 
 
 if __name__ == "__main__":

@@ -216,6 +216,14 @@ class Worker:
         return 0
 
 
+def begin(folder: Path, options: Entry) -> Worker:
+    """A worker; ends the process with a line that says why where there is no GPU to work on."""
+    try:
+        return Worker(folder, options)
+    except (OSError, CudaError) as error:
+        sys.exit(f"error: no GPU can be used here: {error}. Run this on a machine with one and its driver.")
+
+
 FAILURES = (ConvcError, RuntimeError, ValueError, TypeError, OSError, MemoryError)
 """What costs a row and no more: convc's errors, PyTorch's (RuntimeErrors all), and those of files and arrays.
 Anything else ends the process, and the next one goes on behind the row."""
