@@ -133,7 +133,7 @@ def plan(model: models.Model, folder: Path, threads: int, batch: int) -> Any:
 def distinct(compilation: Any, network: str) -> list[LayerRow]:
     """The layers that have code, each once with its count, not yet timed."""
     from convc.compiler import layer_plans
-    from convc.report.measure import candidates, unplaced
+    from convc.report.measure import candidates
 
     nodes = {node.name: node for node in compilation.graph.nodes}
     rows: dict[tuple[str, str], LayerRow] = {}
@@ -142,7 +142,7 @@ def distinct(compilation: Any, network: str) -> list[LayerRow]:
         if not candidates(node, layer):
             continue
         tried = tuple(Tried(c.lowering, c.predicted_ms, None, None, c.rejected) for c in layer.candidates)
-        workload = str(unplaced(compilation.choices[node].workload))
+        workload = str(compilation.choices[node].workload.unplaced)
         flops = _flops(node)
         made = LayerRow(f"{network}/{layer.name}", layer.op, workload, flops, layer.chosen, tried)
         row = rows.get(made.key, made)

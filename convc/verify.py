@@ -11,6 +11,7 @@ from convc.errors import VerificationError
 from convc.evaluate import evaluate, evaluate_values
 from convc.ir import Graph
 from convc.progress import Progress
+from convc.runtime.compare import relative_error
 from convc.runtime.manifest import TensorInfo
 from convc.runtime.module import Module
 from convc.types import ROUNDING, Array
@@ -40,22 +41,6 @@ def random_feeds(inputs: Sequence[TensorInfo], seed: int = 0) -> dict[str, Array
         return values.astype(info.dtype)
 
     return {info.name: draw(info) for info in inputs}
-
-
-def relative_error(found: Array, expected: Array) -> float:
-    """Largest difference, relative to the largest expected magnitude; infinite where nan meets a number."""
-    if not expected.size:
-        return 0.0
-    found, expected = found.astype("float64"), expected.astype("float64")
-    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    difference = np.where(same, 0.0, np.abs(found - expected))
-    if not np.isfinite(difference).all():
-        return float("inf")
-    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-    worst = float(difference.max())
-    if worst == 0.0:
-        return 0.0
-    return worst / scale if scale else float("inf")
 
 
 def verify_compilation(compilation: Compilation, module: Module) -> dict[str, Any]:

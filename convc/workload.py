@@ -6,6 +6,7 @@ they meet through this description and the block names below.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from functools import cached_property
 from convc.ir import Attrs, Graph, Node, Step
 from convc.ops.conv import ConvAttrs
 from convc.ops.conv_pool import ConvMaxPoolAttrs
-from convc.types import Layout, TensorType
+from convc.types import PLAIN, Layout, TensorType
 
 # Names of the blocks that lowerings create and schedules look up.
 PAD = "pad"  # copy of the input inside a zero border, where the kernel makes it itself
@@ -87,6 +88,25 @@ class Workload:
             ),
             outputs=tuple(t.with_layout(layout) for t, layout in zip(self.outputs, outputs, strict=True)),
         )
+
+    @property
+    def unplaced(self) -> Workload:
+        """The work itself, however its operands are stored."""
+        return self.stored_as([PLAIN] * len(self.inputs), [PLAIN] * len(self.outputs))
+
+    @property
+    def key(self) -> str:
+        """A short name of the work itself: equal for equal work, however its operands are stored."""
+        return hashlib.sha256(repr(self.unplaced).encode()).hexdigest()[:24]
+
+    @property
+    def layouts(self) -> str:
+        """How the operands are stored, as records have it: "16,1>16" (see `Variant`)."""
+
+        def blocks(kinds: Sequence[TensorType | None]) -> str:
+            return ",".join("-" if t is None else str(t.layout.block) for t in kinds)
+
+        return f"{blocks(self.inputs)}>{blocks(self.outputs)}"
 
     def __str__(self) -> str:
         inputs = ", ".join("_" if t is None else str(t) for t in self.inputs)

@@ -23,7 +23,8 @@ from convc.codegen.gpus import PRECISIONS
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.ir import Graph
-from convc.verify import allowed_error, random_inputs, relative_error
+from convc.runtime.compare import relative_error
+from convc.verify import allowed_error, random_inputs
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from convc.errors import CompileError
 from convc.frontends.builder import Network
 from convc.progress import Progress
 from convc.report import measure
-from convc.report.measure import candidates, measured, unplaced
+from convc.report.measure import candidates, measured
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,10 @@ def test_equal_layers_are_measured_once(
 def test_work_is_equal_however_it_is_stored(compilation: compiler.Compilation) -> None:
     node = compilation.graph.node("body0")
     work = compilation.choices[node].workload
-    plain = unplaced(work)
+    plain = work.unplaced
     assert "{c" not in str(plain)
-    assert unplaced(plain) == plain
-    assert unplaced(replace(work, outputs=plain.outputs)) == plain
+    assert plain.unplaced == plain
+    assert replace(work, outputs=plain.outputs).unplaced == plain
 
 
 def test_a_kernel_that_crashes_is_named(

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from convc.errors import OptionError
-from convc.verify import relative_error
+from convc.runtime.compare import relative_error
 
 ENGINES = ("onnxruntime", "openvino")
 """The peers that the child process knows by name."""

@@ -39,9 +39,10 @@ from convc.evaluate import evaluate
 from convc.ir import Graph, Node, Value
 from convc.ops.linear import GemmAttrs
 from convc.progress import Progress
+from convc.runtime.compare import relative_error
 from convc.runtime.manifest import Candidate, LayerPlan
 from convc.types import PLAIN, Array, TensorType
-from convc.verify import random_inputs, relative_error
+from convc.verify import random_inputs
 from convc.workload import Workload
 
 SECONDS = 0.5
@@ -76,7 +77,7 @@ def measured(compilation: Compilation, layers: Sequence[LayerPlan]) -> tuple[Lay
     for plan in layers:
         node = nodes[plan.name]
         names = candidates(node, plan)
-        key = (unplaced(compilation.choices[node].workload), names)
+        key = (compilation.choices[node].workload.unplaced, names)
         if key not in seen:
             seen[key] = measure(compilation, node, names) if names else {}
         plans.append(replace(plan, candidates=tuple(_with_time(c, seen[key]) for c in plan.candidates)))
@@ -93,11 +94,6 @@ def candidates(node: Node, plan: LayerPlan) -> tuple[str, ...]:
     if len(node.outputs) > 1:
         return ()
     return tuple(sorted(c.lowering for c in plan.candidates if c.predicted_ms is not None))
-
-
-def unplaced(workload: Workload) -> Workload:
-    """The work itself, however its operands are stored."""
-    return workload.stored_as([PLAIN] * len(workload.inputs), [PLAIN] * len(workload.outputs))
 
 
 def measure(
