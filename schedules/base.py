@@ -29,5 +29,11 @@ class Schedule(Protocol):
     def space(self, w: Workload, target: Target) -> Iterator[Config]:
         """All configurations worth measuring."""
 
+    def price(self, w: Workload, target: Target, config: Config) -> float:
+        """Predicted seconds of one of `space`, by which those worth measuring are found.
+
+        Optional: without it the order of `space` decides. Compared within a schedule only.
+        """
+
     def apply(self, sch: Any, w: Workload, target: Target, config: Config) -> None:
         """Transform `sch` (a `tvm.s_tir.Schedule`) in place. Raises NotApplicable."""

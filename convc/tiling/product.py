@@ -293,10 +293,10 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: float, target:
     return overlapped_seconds(arithmetic, traffic, target) + seen + waiting
 
 
-def direct_seconds(s: ConvShape, target: Target) -> float:
-    """Predicted time of `direct`."""
+def direct_seconds(s: ConvShape, target: Target, tile: Tile | None = None) -> float:
+    """Predicted time of `direct` with a tile, by default the best."""
     pixels = math.prod(s.output[:-1]) * sum_columns(s, target)
-    tile = direct_tile(s, target)
+    tile = tile or direct_tile(s, target)
     seen = taps_seen(s, tile, target) * channels_seen(s, target)
     return product_seconds(s, tile, pixels, terms(s, target) * seen, target)
 
@@ -350,13 +350,15 @@ def im2col_run(s: ConvShape, tile: Tile, target: Target) -> int:
     return min(fitting, key=lambda d: (imbalance(s.n * tiles // d, target.threads), -d))
 
 
-def im2col_seconds(s: ConvShape, target: Target) -> float:
-    """Predicted time of `im2col`: the product, and the patches, which are written to L2 and read from there.
+def im2col_seconds(s: ConvShape, target: Target, tile: Tile | None = None) -> float:
+    """Predicted time of `im2col` with a tile, by default the best.
+
+    That is the product's, and that of the patches, which are written to L2 and read from there.
 
     Out of plain input they are gathered one by one, at a cycle each as measured on Zen 4.
     """
     pixels = padded_columns(math.prod(s.output), target)
-    tile = im2col_tile(s, target)
+    tile = tile or im2col_tile(s, target)
     seconds = product_seconds(s, tile, pixels, terms(s, target), target)
     if not gathers(s, target):
         return seconds

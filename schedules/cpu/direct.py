@@ -37,6 +37,7 @@ from convc.target import Target
 from convc.tiling.product import (
     blocks_last,
     channels_seen,
+    direct_seconds,
     direct_tile,
     direct_tiles,
     even_parts,
@@ -65,10 +66,17 @@ class DirectConfig(Config):
     parts: int = 1
 
 
+OTHER_ORDER = 1.02
+"""What the model asks for an order of tiles that it would not choose: it prices tiles alone."""
+
+
 def default(w: Workload, target: Target) -> DirectConfig:
     """The tile with the lowest predicted cost, tiles ordered for the least traffic between caches."""
     s = ConvShape.of(w)
-    tile = direct_tile(s, target)
+    return _ordered(s, direct_tile(s, target), target)
+
+
+def _ordered(s: ConvShape, tile: Tile, target: Target) -> DirectConfig:
     last = blocks_last(s, tile, target)
     return DirectConfig(
         tile.rows, tile.cols, tile.blocks, int(last), 1 if last else pixel_parts(s, tile, target)
@@ -83,6 +91,14 @@ def space(w: Workload, target: Target) -> Iterator[DirectConfig]:
             yield DirectConfig(tile.rows, tile.cols, tile.blocks, 1)
             for parts in dict.fromkeys([1, *even_parts(s, tile, target)]):
                 yield DirectConfig(tile.rows, tile.cols, tile.blocks, 0, parts)
+
+
+def price(w: Workload, target: Target, config: DirectConfig) -> float:
+    """Predicted seconds of the tile; see `tiling.product`."""
+    s = ConvShape.of(w)
+    tile = Tile(config.rows, config.cols, config.blocks)
+    usual = config == _ordered(s, tile, target)
+    return direct_seconds(s, target, tile) * (1 if usual else OTHER_ORDER)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: DirectConfig) -> None:

@@ -28,7 +28,15 @@ from tvm.tirx import IndexMap
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.direct import accumulate
 from convc.target import Target
-from convc.tiling.product import blocks_last, gathers, im2col_run, im2col_shape, im2col_tile, im2col_tiles
+from convc.tiling.product import (
+    blocks_last,
+    gathers,
+    im2col_run,
+    im2col_seconds,
+    im2col_shape,
+    im2col_tile,
+    im2col_tiles,
+)
 from convc.tiling.registers import Tile, flatten
 from convc.workload import OUTPUT, PATCHES, PRODUCT, ConvShape, Workload
 
@@ -60,6 +68,11 @@ def space(w: Workload, target: Target) -> Iterator[Im2colConfig]:
             run = im2col_run(s, tile, target) if gathers(s, target) else 1
             for last in (0, 1):
                 yield Im2colConfig(tile.cols, tile.blocks, last, run)
+
+
+def price(w: Workload, target: Target, config: Im2colConfig) -> float:
+    """Predicted seconds of the tile; see `tiling.product`."""
+    return im2col_seconds(ConvShape.of(w), target, Tile(1, config.pixels, config.blocks))
 
 
 def apply(sch: Any, w: Workload, target: Target, config: Im2colConfig) -> None:

@@ -92,6 +92,10 @@ class WinogradSchedule:
                 break
             yield WinogradConfig(**asdict(group))
 
+    def price(self, w: Workload, target: Target, config: WinogradConfig) -> float:
+        """Predicted seconds of the group; see `tiling.winograd`."""
+        return seconds(ConvShape.of(w), self.m, config, target, self.storage)
+
     def apply(self, sch: Any, w: Workload, target: Target, config: WinogradConfig) -> None:
         """Put all stages under the loop over groups, then each in registers. Raises NotApplicable."""
         s = ConvShape.of(w)

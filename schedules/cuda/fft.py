@@ -29,7 +29,7 @@ from convc.schedules.cuda.implicit_gemm import CoreConfig, multiply_grid
 from convc.schedules.cuda.winograd import store_pixels
 from convc.target import Target
 from convc.tiling.device_fft import WARPS, choose, problem
-from convc.tiling.device_gemm import GemmProblem
+from convc.tiling.device_gemm import GemmProblem, tile_seconds
 from convc.tiling.device_transformed import STORE, product_tile, product_tiles
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, ConvShape, Workload
 
@@ -43,6 +43,11 @@ def space(w: Workload, target: Target) -> Iterator[CoreConfig]:
     """All tiles that fit and do not split sums."""
     for tile in product_tiles(_product(w, target), target.device):
         yield CoreConfig(**asdict(tile))
+
+
+def price(w: Workload, target: Target, config: CoreConfig) -> float:
+    """Predicted seconds of the product; see `tiling.device_gemm`."""
+    return tile_seconds(_product(w, target), config.tile, target.device)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: CoreConfig) -> None:

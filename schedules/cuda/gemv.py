@@ -22,7 +22,7 @@ from typing import Any
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cuda.pieces import by_row
 from convc.target import Target
-from convc.tiling.device_gemv import GemvProblem, GemvTile, best_tile, tiles
+from convc.tiling.device_gemv import GemvProblem, GemvTile, best_tile, tile_seconds, tiles
 from convc.workload import OUTPUT, PATCHES, PRODUCT, WEIGHTS, Workload
 
 Loop = Any
@@ -52,6 +52,11 @@ def space(w: Workload, target: Target) -> Iterator[GemvConfig]:
     """All tiles that fit."""
     for tile in tiles(GemvProblem.of(w, target)):
         yield GemvConfig(**asdict(tile))
+
+
+def price(w: Workload, target: Target, config: GemvConfig) -> float:
+    """Predicted seconds of the tile; see `tiling.device_gemv`."""
+    return tile_seconds(GemvProblem.of(w, target), config.tile, target.device)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: GemvConfig) -> None:

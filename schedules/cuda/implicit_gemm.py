@@ -29,7 +29,7 @@ from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cuda.fragments import SHARED
 from convc.schedules.cuda.pieces import FOUR, by_row, copy_to_shared, gathered, run_ahead, split_sums
 from convc.target import Target
-from convc.tiling.device_gemm import ThreadTile, best_tile, tiles
+from convc.tiling.device_gemm import ThreadTile, best_tile, tile_seconds, tiles
 from convc.tiling.device_products import problem
 from convc.workload import OUTPUT, PATCHES, PRODUCT, Workload
 
@@ -64,6 +64,11 @@ def space(w: Workload, target: Target) -> Iterator[CoreConfig]:
     """All tiles that fit."""
     for tile in tiles(problem(w, target), target.device, ThreadTile):
         yield CoreConfig(**asdict(tile))
+
+
+def price(w: Workload, target: Target, config: CoreConfig) -> float:
+    """Predicted seconds of the tile; see `tiling.device_gemm`."""
+    return tile_seconds(problem(w, target), config.tile, target.device)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: CoreConfig) -> None:

@@ -28,7 +28,7 @@ from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cuda.fragments import SHARED, SIDE, Fragments, fragments
 from convc.schedules.cuda.pieces import by_row, copy_to_shared, gathered, run_ahead, split_sums
 from convc.target import Target
-from convc.tiling.device_gemm import WarpTile, best_tile, tiles
+from convc.tiling.device_gemm import WarpTile, best_tile, tile_seconds, tiles
 from convc.tiling.device_products import problem
 from convc.workload import OUTPUT, PATCHES, PRODUCT, Workload
 
@@ -63,6 +63,11 @@ def space(w: Workload, target: Target) -> Iterator[MmaConfig]:
     """All tiles that fit."""
     for tile in tiles(problem(w, target), target.device, WarpTile):
         yield MmaConfig(**asdict(tile))
+
+
+def price(w: Workload, target: Target, config: MmaConfig) -> float:
+    """Predicted seconds of the tile; see `tiling.device_gemm`."""
+    return tile_seconds(problem(w, target), config.tile, target.device)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: MmaConfig, *, tensorize: bool = True) -> None:

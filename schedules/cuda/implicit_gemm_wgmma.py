@@ -29,7 +29,7 @@ from convc.schedules.cuda.fragments import SHARED
 from convc.schedules.cuda.pieces import by_row, copy_to_shared, gathered, run_ahead, split_sums
 from convc.schedules.cuda.warpgroup import Warpgroup, warpgroup
 from convc.target import Target
-from convc.tiling.device_gemm import GROUP_ROWS, GroupTile, best_tile, tiles
+from convc.tiling.device_gemm import GROUP_ROWS, GroupTile, best_tile, tile_seconds, tiles
 from convc.tiling.device_products import problem
 from convc.workload import OUTPUT, PATCHES, PRODUCT, Workload
 
@@ -62,6 +62,11 @@ def space(w: Workload, target: Target) -> Iterator[GroupConfig]:
     """All tiles that fit."""
     for tile in tiles(problem(w, target), target.device, GroupTile):
         yield GroupConfig(**asdict(tile))
+
+
+def price(w: Workload, target: Target, config: GroupConfig) -> float:
+    """Predicted seconds of the tile; see `tiling.device_gemm`."""
+    return tile_seconds(problem(w, target), config.tile, target.device)
 
 
 def apply(sch: Any, w: Workload, target: Target, config: GroupConfig, *, tensorize: bool = True) -> None:

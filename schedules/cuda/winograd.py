@@ -27,6 +27,7 @@ from convc.schedules.blocks import chooses
 from convc.schedules.cuda.implicit_gemm import CoreConfig, multiply_grid
 from convc.schedules.cuda.pieces import over_threads
 from convc.target import Target
+from convc.tiling.device_gemm import tile_seconds
 from convc.tiling.device_transformed import STORE, product_tile, product_tiles
 from convc.tiling.device_winograd import problem
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Workload
@@ -51,6 +52,10 @@ class WinogradSchedule:
         p = problem(ConvShape.of(w), self.m, target)
         for tile in product_tiles(p, target.device):
             yield CoreConfig(**asdict(tile))
+
+    def price(self, w: Workload, target: Target, config: CoreConfig) -> float:
+        """Predicted seconds of the product; see `tiling.device_gemm`."""
+        return tile_seconds(problem(ConvShape.of(w), self.m, target), config.tile, target.device)
 
     def apply(self, sch: Any, w: Workload, target: Target, config: CoreConfig) -> None:
         """Bind the three grids. Raises NotApplicable for a tile that does not fit or splits sums."""
