@@ -71,3 +71,7 @@ class CompileError(ConvcError):
 
 class VerificationError(ConvcError):
     """A compiled module does not agree with the float64 reference of its graph."""
+
+
+class DatabaseError(ConvcError):
+    """A tuning database, or an export of one, cannot be opened, read or written."""
