@@ -21,13 +21,20 @@ if TYPE_CHECKING:
     from convc.frontends.onnx import read as read_onnx
     from convc.frontends.onnx import to_onnx
     from convc.ir import Graph
+    from convc.tune.autotune import autotune
+    from convc.tune.records import open_records
 
-__all__ = ["ConvcError", "Graph", "Module", "Network", "compile", "load", "read_onnx", "to_onnx"]
+__all__ = [
+    "ConvcError", "Graph", "Module", "Network", "autotune", "compile", "load", "open_records", "read_onnx",
+    "to_onnx",
+]  # fmt: skip
 
 _LAZY = {
     "Graph": ("convc.ir", "Graph"),
     "Network": ("convc.frontends.builder", "Network"),
+    "autotune": ("convc.tune.autotune", "autotune"),
     "compile": ("convc.compiler", "compile"),
+    "open_records": ("convc.tune.records", "open_records"),
     "read_onnx": ("convc.frontends.onnx", "read"),
     "to_onnx": ("convc.frontends.onnx", "to_onnx"),
 }

@@ -180,7 +180,11 @@ class Assignment:
         options, number = self.options[node], self._number[node]
         option = options.allowed[solution.states[number]]
         return Choice(
-            option.lowering, option.workload, options.candidates, self._reason(node, option, solution)
+            option.lowering,
+            option.workload,
+            options.candidates,
+            self._reason(node, option, solution),
+            None if option.measured is None else option.measured.config,
         )
 
     def _reason(self, node: Node, chosen: Option, solution: Solution) -> str:

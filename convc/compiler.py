@@ -43,7 +43,7 @@ from convc.program import Program, Run
 from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo, Weights
 from convc.runtime.module import Module
-from convc.select import DEFAULT_MAX_ERROR, Choice, Selector
+from convc.select import DEFAULT_MAX_ERROR, Choice, Records, Selector
 from convc.target import Target
 from convc.tiling.separable import SeparableShape
 from convc.types import Shape, TensorType
@@ -64,6 +64,7 @@ class Options:
     all_errors: bool = False
     precision: str = "float32"
     fast_math: bool = False
+    records: Records | None = None
 
 
 @dataclass
@@ -89,6 +90,7 @@ def compile(
     max_error: float = DEFAULT_MAX_ERROR,
     precision: str = "float32",
     fast_math: bool = False,
+    records: Records | None = None,
     verify: bool = True,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -105,6 +107,8 @@ def compile(
         precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
             the model has them, sums are float32.
         fast_math: let the CUDA compiler approximate divisions, roots and transcendental functions.
+        records: times measured on the target, see `convc.open_records`; the model decides where it has
+            none.
         verify: compare with the float64 reference of the whole graph on random input.
         cache: folder of compiled kernels; default `$CONVC_CACHE` or the user's cache folder.
         progress: is told of stages and notices.
@@ -121,6 +125,7 @@ def compile(
         max_error,
         precision=precision,
         fast_math=fast_math,
+        records=records,
     )
     compilation = plan(model, options, progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
@@ -162,7 +167,9 @@ def lower(
 ) -> Compilation:
     """Choose a lowering for each layer of an optimised graph (which is changed) and plan its memory."""
     with progress.stage("select"):
-        selector = Selector(target, options.max_error, options.algorithms, options.all_errors)
+        selector = Selector(
+            target, options.max_error, options.algorithms, options.all_errors, options.records
+        )
         choices = LayoutAssignment(graph, selector).run()
     with progress.stage("plan memory"):
 
@@ -273,6 +280,7 @@ def describe(compilation: Compilation) -> Manifest:
             "max_error": compilation.options.max_error,
             "precision": compilation.options.precision,
         },
+        records=() if compilation.options.records is None else compilation.options.records.answers(),
     )
 
 
@@ -293,6 +301,7 @@ def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
             config=asdict(configuration(choice, compilation.target)) if node in computed else {},
             flops=_flops(choice.workload),
             reason=choice.reason,
+            measured=choice.config is not None and node in computed,
         )
         for node in compilation.graph.nodes
         if node.op != "relayout"

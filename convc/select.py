@@ -11,6 +11,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import median
+from typing import Any, Protocol
 
 from convc.errors import OptionError
 from convc.ir import Attrs, Graph, Node
@@ -26,27 +28,57 @@ DEFAULT_MAX_ERROR = 1e-4
 """Largest error of a layer, relative to its largest output, that selection accepts."""
 
 
+Numbers = Mapping[str, int]
+"""The fields of a schedule's configuration."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a tuning record says of a lowering in certain layouts: its best time, and how it was scheduled."""
+
+    seconds: float
+    config: Numbers
+
+
+class Records(Protocol):
+    """Times that were measured on the target, by which options are priced where there are any."""
+
+    def find(self, lowering: Lowering, w: Workload, target: Target) -> Measured | None:
+        """What was found on the target for work stored as in `w`, with this version of the lowering."""
+
+    def answers(self) -> tuple[dict[str, Any], ...]:
+        """What `find` has answered with so far, as JSON values."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """The algorithm of one node, the workload in the layouts that it wants, and all candidates.
 
-    `reason` says why it is not the cheapest candidate, where it is not.
+    `config` is its schedule's configuration from a tuning record, None for the untuned one. `reason` says
+    why it is not the cheapest candidate, where it is not.
     """
 
     lowering: Lowering
     workload: Workload
     candidates: tuple[Candidate, ...]
     reason: str = ""
+    config: Numbers | None = None
 
 
 @dataclass(frozen=True)
 class Option:
-    """A lowering in certain layouts: its workload, the zeros that it wants around input 0, and its price."""
+    """A lowering in certain layouts: its workload, the zeros that it wants around input 0, and its price.
+
+    `seconds` is what it was measured to take, or what the model predicts in the light of what was measured
+    of the layer; `predicted` is the model's alone.
+    """
 
     lowering: Lowering
     workload: Workload
     halo: Halo
     seconds: float
+    predicted: float
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +95,14 @@ class Selector:
 
     `algorithms` maps layer names (or names of the nodes that a layer came from) to lowerings that the user
     insists on. `all_errors` estimates the error of every candidate, not only of those that could win.
+    `records` has times that were measured on this target.
     """
 
     target: Target
     max_error: float = DEFAULT_MAX_ERROR
     algorithms: Mapping[str, str] = field(default_factory=dict)
     all_errors: bool = False
+    records: Records | None = None
     _seen: dict[Workload, list[_Priced]] = field(default_factory=dict)
     _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)
 
@@ -90,7 +124,7 @@ class Selector:
         """
         workload = Workload.of(graph, node)
         weights = [graph.constant(value) for value in node.inputs]
-        wanted = next((self.algorithms[n] for n in (node.name, *node.origin) if n in self.algorithms), None)
+        wanted = self.insisted(node)
         if wanted is not None:
             return self._insist(node, wanted, self._priced(workload), weights)
         found = self._within_error(workload, weights)
@@ -100,6 +134,26 @@ class Selector:
                 f"No lowering computes '{node.name}' within --max-error {self.max_error:g}.",
                 hint=f"The least error found is {least:.1e}.",
             )
+        return found
+
+    def insisted(self, node: Node) -> str | None:
+        """The lowering that the user wants for a node, if any."""
+        return next((self.algorithms[n] for n in (node.name, *node.origin) if n in self.algorithms), None)
+
+    def every(
+        self, workload: Workload, weights: Sequence[Array | None], wanted: str | None = None
+    ) -> list[Option]:
+        """All options that are accurate enough with these constant inputs, whatever they cost.
+
+        The cheapest lowering comes first. With `wanted`, that one's options alone, whatever their error.
+        """
+        found: list[Option] = []
+        for entry in self._priced(workload):
+            if wanted not in (None, entry.lowering.name) or entry.refused(weights):
+                continue
+            error = entry.lowering.error_bound(entry.options[0].workload, weights)
+            if wanted or entry.lowering.exact or error <= self.max_error:
+                found += entry.options
         return found
 
     def price(self, workload: Workload, weights: Sequence[Array | None]) -> float:
@@ -151,6 +205,7 @@ class Selector:
         """All lowerings of the operator, cheapest first, then those that refuse."""
         if workload not in self._seen:
             entries = [self._price(lw, workload) for lw in lowerings(self.target) if workload.op in lw.ops]
+            entries = _corrected(entries)
             entries.sort(key=lambda e: e.options[0].seconds if e.options else float("inf"))
             self._seen[workload] = entries
         return self._seen[workload]
@@ -165,8 +220,11 @@ class Selector:
             stored = workload.stored_as(layouts.inputs, layouts.outputs)
             if any(stored == o.workload for o in options):
                 continue
+            predicted = self._seconds(lowering, stored)
+            measured = None if self.records is None else self.records.find(lowering, stored, self.target)
+            seconds = predicted if measured is None else measured.seconds
             halo = lowering.halo(stored, self.target)
-            options.append(Option(lowering, stored, halo, self._seconds(lowering, stored)))
+            options.append(Option(lowering, stored, halo, seconds, predicted, measured))
         return _Priced(lowering, tuple(sorted(options, key=lambda o: o.seconds)))
 
     def _seconds(self, lowering: Lowering, w: Workload) -> float:
@@ -221,7 +279,33 @@ class _Priced:
     @cached_property
     def candidate(self) -> Candidate:
         """The row of the table, without an error, for one that is not refused."""
-        return Candidate(self.lowering.name, predicted_ms=self.options[0].seconds * 1e3)
+        measured = [o.measured.seconds for o in self.options if o.measured is not None]
+        return Candidate(
+            self.lowering.name,
+            predicted_ms=min(o.predicted for o in self.options) * 1e3,
+            measured_ms=min(measured) * 1e3 if measured else None,
+        )
+
+
+def _corrected(entries: Sequence[_Priced]) -> list[_Priced]:
+    """Prices in the light of what was measured: what was not is as far off as its likes, one by one or all.
+
+    A lowering's other layouts are scaled by its own error, other lowerings by that of those measured: where
+    the model asks too little, it asks too little of all of a layer's candidates at first.
+    """
+    errors = {e.lowering.name: found for e in entries if (found := [
+        o.measured.seconds / o.predicted for o in e.options if o.measured is not None and o.predicted > 0
+    ])}  # fmt: skip
+    if not errors:
+        return list(entries)
+    typical = median([error for found in errors.values() for error in found])
+
+    def correct(entry: _Priced) -> _Priced:
+        scale = median(errors.get(entry.lowering.name, [typical]))
+        options = [o if o.measured else replace(o, seconds=o.predicted * scale) for o in entry.options]
+        return replace(entry, options=tuple(sorted(options, key=lambda o: o.seconds)))
+
+    return [correct(entry) for entry in entries]
 
 
 def _arrivals(w: Workload, target: Target) -> tuple[Workload, ...]:

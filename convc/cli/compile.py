@@ -12,7 +12,14 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import Bar, CompileFlags, compile_options, json_option
+from convc.cli.options import (
+    Bar,
+    CompileFlags,
+    compile_options,
+    json_option,
+    records_in,
+    tuning_db_option,
+)
 from convc.errors import OptionError
 
 STAGES = ("graph", "lowered", "tir", "llvm", "asm", "cuda", "ptx", "sass")
@@ -33,6 +40,7 @@ STAGES = ("graph", "lowered", "tir", "llvm", "asm", "cuda", "ptx", "sass")
     type=click.Choice(STAGES),
     help="Print this stage of the compilation instead of writing a module.",
 )
+@tuning_db_option
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
 @json_option
 def command(
@@ -40,6 +48,7 @@ def command(
     output: Path | None,
     flags: CompileFlags,
     emit: str | None,
+    tuning_db: Path | None,
     no_verify: bool,
     as_json: bool,
 ) -> None:
@@ -51,12 +60,12 @@ def command(
     out = output or Path(f"{model.stem}.so")
     start = time.perf_counter()
     # Refuse at once, not after a minute of work, where the module could not be written.
-    with nullcontext(Path()) if emit else _scratch(out) as folder:
+    with nullcontext(Path()) if emit else scratch(out) as folder:
         from convc import compiler
         from convc.report.emit import emit_text
 
         with Bar() as progress:
-            compilation = compiler.plan(model, flags.options(), progress)
+            compilation = compiler.plan(model, flags.options(records=records_in(tuning_db)), progress)
             if emit is not None:
                 click.echo(emit_text(compilation, emit))
                 return
@@ -72,6 +81,7 @@ def command(
                     "module": str(out),
                     "seconds": seconds,
                     "layers": len(manifest.plan),
+                    "tuned": sum(plan.measured for plan in manifest.plan),
                     "verification": manifest.verification or None,
                     "workspace_bytes": manifest.workspace_bytes,
                     "weights_bytes": manifest.weights_bytes,
@@ -84,11 +94,14 @@ def command(
         if error is None
         else f"error {error:.1e} of the largest output (limit {manifest.verification['limit']:.0e})"
     )
-    click.echo(f"{out}: {len(manifest.plan)} layers, {checked}, {seconds:.1f} s")
+    tuned = sum(plan.measured for plan in manifest.plan)
+    computed = sum(plan.chosen != "view" for plan in manifest.plan)
+    source = f", {tuned} from records and {computed - tuned} by the model" if tuning_db else ""
+    click.echo(f"{out}: {len(manifest.plan)} layers{source}, {checked}, {seconds:.1f} s")
 
 
 @contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
+def scratch(out: Path) -> Iterator[Path]:
     """A folder beside the module to be. Raises OptionError where nothing can be written."""
     if not out.parent.is_dir():
         raise OptionError(

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import Bar, CompileFlags, compile_options, json_option
+from convc.cli.options import (
+    Bar,
+    CompileFlags,
+    compile_options,
+    json_option,
+    records_in,
+    tuning_db_option,
+)
 from convc.errors import OptionError
 from convc.runtime.manifest import LayerPlan
 
@@ -21,12 +28,14 @@ from convc.runtime.manifest import LayerPlan
     "--measure", is_flag=True, help="Time every candidate of every layer (of a model) on this machine."
 )
 @compile_options
+@tuning_db_option
 @json_option
 def command(
     path: Path,
     layer: str | None,
     measure: bool,
     flags: CompileFlags,
+    tuning_db: Path | None,
     as_json: bool,
 ) -> None:
     """Show each layer's algorithm with the price and error of the alternatives.
@@ -50,7 +59,7 @@ def command(
         from convc import compiler
         from convc.report.measure import measured
 
-        options = flags.options(all_errors=True)
+        options = flags.options(all_errors=True, records=records_in(tuning_db))
         if measure and flags.target.startswith("cuda"):
             raise OptionError(
                 "--measure times candidates on this machine's processors.",

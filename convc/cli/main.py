@@ -21,6 +21,8 @@ VERBS = {
     "inspect": "Show what a module file says of itself.",
     "bench": "Time a module, beside other engines if wanted.",
     "calibrate": "Measure this machine's speed, which decides how layers are computed.",
+    "tune": "Measure how each layer is best computed on this machine, and compile accordingly.",
+    "db": "List, show, merge, prune, export and import tuning records.",
 }
 
 

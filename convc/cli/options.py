@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ from convc.types import Shape
 
 if TYPE_CHECKING:
     from convc.compiler import Options
+    from convc.select import Records
 
 Decorator = Callable[[Any], Any]
 
@@ -25,6 +27,23 @@ Decorator = Callable[[Any], Any]
 def threads_option(help: str) -> Decorator:
     """`--threads N`."""
     return click.option("--threads", type=click.IntRange(1, 256), default=None, metavar="N", help=help)
+
+
+def tuning_db_option(command: Any) -> Any:
+    """`--tuning-db FILE`; the command receives it as `tuning_db`."""
+    return click.option(
+        "--tuning-db", type=click.Path(path_type=Path), metavar="FILE",
+        help="Use the times in a tuning database, its export (.jsonl) or a tuned module (.so).",
+    )(command)  # fmt: skip
+
+
+def records_in(path: Path | None) -> Records | None:
+    """What `--tuning-db` names. Raises ConvcError for a file that holds no records."""
+    if path is None:
+        return None
+    from convc.tune.records import open_records
+
+    return open_records(path)
 
 
 def json_option(command: Any) -> Any:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from convc.codegen.cache import ObjectCache
 from convc.codegen.kernel import Kernel, View, build, object_file
 from convc.codegen.machine import linker
-from convc.errors import CompileError
+from convc.errors import CompileError, OptionError
 from convc.lowering.base import Lowering
 from convc.program import Argument, Clear, Program, Run
 from convc.runtime.manifest import PAGE, Weights
@@ -49,13 +49,25 @@ class BoundKernel:
 
 
 def configuration(choice: Choice, target: Target) -> Config:
-    """How the kernel of a choice is scheduled when nothing was measured."""
-    config: Config = schedules(target)[choice.lowering.schedule].default(choice.workload, target)
-    return config
+    """How the kernel of a choice is scheduled: as its tuning record says, or as the schedule itself would.
+
+    Raises OptionError for a record that is of no use.
+    """
+    default: Config = schedules(target)[choice.lowering.schedule].default(choice.workload, target)
+    if choice.config is None:
+        return default
+    try:
+        return replace(default, **choice.config)
+    except TypeError as error:
+        raise OptionError(
+            f"A tuning record of '{choice.lowering.name}' has the configuration {dict(choice.config)}, "
+            f"which is not one of {type(default).__name__}.",
+            hint="Compile without --tuning-db, or remove the record with `convc db prune`.",
+        ) from error
 
 
 def bind(run: Run, target: Target) -> BoundKernel:
-    """The kernel that a step calls, with the schedule's untuned configuration."""
+    """The kernel that a step calls."""
     choice = run.choice
     schedule = schedules(target)[choice.lowering.schedule]
     config = configuration(choice, target)

@@ -33,6 +33,10 @@ class Lowering(ABC):
     ops: ClassVar[tuple[str, ...]]
     """The operators that this algorithm computes."""
 
+    version: ClassVar[int] = 1
+    """Raised whenever the code of its kernels changes, by this algorithm or its schedule: records of times
+    that were measured before are those of other kernels."""
+
     exact: ClassVar[bool] = True
     """Whether the only error is that of rounding each product and sum of the definition."""
 

@@ -59,7 +59,8 @@ class Candidate:
 class LayerPlan:
     """How one layer is computed, and what the alternatives would have cost.
 
-    `reason` says why a candidate that is cheaper by itself was not chosen, where there is one.
+    `reason` says why a candidate that is cheaper by itself was not chosen, where there is one; `measured`
+    that a tuning record had a time for the chosen one, and its configuration.
     """
 
     name: str
@@ -71,6 +72,7 @@ class LayerPlan:
     config: dict[str, Any] = field(default_factory=dict)
     flops: int = 0
     reason: str = ""
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    records: tuple[dict[str, Any], ...] = ()  # the tuning records that the choices followed
     workspace_bound: int = 0  # the most bytes of the workspace alive in one step
     format: int = FORMAT
 
@@ -155,7 +158,10 @@ def _decode(path: Path, text: bytes) -> Manifest:
             for p in data.pop("plan")
         )
         return Manifest(
-            inputs=tensors[0], outputs=tensors[1], plan=plan, **{**data, "steps": tuple(data["steps"])}
+            inputs=tensors[0],
+            outputs=tensors[1],
+            plan=plan,
+            **{**data, "steps": tuple(data["steps"]), "records": tuple(data.get("records", ()))},
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ModuleError(

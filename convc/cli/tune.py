@@ -1,0 +1,156 @@
+"""`convc tune`: measure candidates for each layer of a model, and compile it with the best."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from convc.cli.options import Bar, CompileFlags, compile_options, json_option
+
+if TYPE_CHECKING:
+    from convc.report.tuning_view import LiveView
+    from convc.tune.autotune import Tuned
+    from convc.tune.progress import Status
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """`90`, `90s`, `5m` or `1h30m`, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        match = re.fullmatch(r"(?=.)(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", value.strip())
+        try:
+            parts = match.groups() if match else ()
+            seconds = sum(float(p) * scale for p, scale in zip(parts, _UNITS.values(), strict=False) if p)
+        except ValueError:
+            seconds = 0.0
+        if seconds <= 0:
+            self.fail(f"'{value}' is no time. Give 90s, 5m or 1h30m.", parameter, context)
+        return seconds
+
+
+@click.command("tune")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="OUT.so",
+    help="Default: the model's name with .so.",
+)  # fmt: skip
+@compile_options
+@click.option("--time-budget", type=Duration(), metavar="5m", help="Time that measuring may take.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N",
+    help="Candidates to try in all, those counted that the database has of this network.",
+)  # fmt: skip
+@click.option("--layers", metavar="NAME,NAME", default="", help="Tune only these layers.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search.")
+@click.option(
+    "--db", type=click.Path(path_type=Path), metavar="FILE",
+    help="Database of the trials (default: $CONVC_TUNING_DB, or a file in the user's data folder).",
+)  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the search.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page about it.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
+@json_option
+def command(
+    model: Path,
+    output: Path | None,
+    flags: CompileFlags,
+    time_budget: float | None,
+    trials: int | None,
+    layers: str,
+    seed: int,
+    db: Path | None,
+    plot: Path | None,
+    html: Path | None,
+    no_verify: bool,
+    as_json: bool,
+) -> None:
+    """Measure how each layer of a model is best computed on this machine, and compile accordingly.
+
+    Without --time-budget and --trials it goes on until nothing promises a gain. Interrupted (Ctrl-C), it
+    compiles the best so far; every trial is kept, and the same command goes on where it was.
+    """
+    from convc.cli.compile import scratch
+    from convc.tune.autotune import autotune
+
+    out, start = output or Path(f"{model.stem}.so"), time.perf_counter()
+    with scratch(out) as folder, Bar() as progress, _view(progress) as view:
+        tuned = autotune(
+            model,
+            flags.options(),
+            time_budget=time_budget,
+            trials=trials,
+            layers=[name for name in layers.split(",") if name],
+            seed=seed,
+            database=db,
+            verify=not no_verify,
+            progress=progress,
+            watcher=view,
+        )
+        tuned.module.save(folder / "module.so")
+        os.replace(folder / "module.so", out)
+    _draw(tuned, plot, html)
+    click.echo(_json(out, tuned) if as_json else _sentence(out, tuned, time.perf_counter() - start))
+
+
+def _view(bar: Bar) -> LiveView:
+    """The live view, which takes the bar's place while layers are measured."""
+    from convc.report.tuning_view import LiveView
+
+    class View(LiveView):
+        def begin(self, status: Status) -> None:
+            bar.bar.stop()
+            super().begin(status)
+
+        def end(self, status: Status) -> None:
+            super().end(status)
+            bar.bar.start()
+
+    return View()
+
+
+def _draw(tuned: Tuned, plot: Path | None, html: Path | None) -> None:
+    if plot is not None:
+        from convc.report import tuning_plot
+
+        tuning_plot.write(plot, tuned.trials, tuned.status.layers)
+    if html is not None:
+        from convc.report import tuning_page
+
+        tuning_page.write(html, tuned.trials, tuned.status.layers)
+
+
+def _sentence(out: Path, tuned: Tuned, seconds: float) -> str:
+    """What tuning came to."""
+    status, relative = tuned.status, tuned.ratio
+    times = f"{relative.middle:.3f} ({relative.low:.3f} to {relative.high:.3f}) of the untuned time"
+    end = times if tuned.kept else f"left untuned: tuned it took {times}"
+    return (
+        f"{out}: {status.trials} trials of {len(status.layers)} layers, {status.failures} failed; predicted "
+        f"{status.best / status.untuned:.3f}, measured {end}; {seconds:.0f} s"
+    )
+
+
+def _json(out: Path, tuned: Tuned) -> str:
+    status, relative = tuned.status, tuned.ratio
+    return json.dumps(
+        {
+            "module": str(out),
+            "trials": status.trials,
+            "failures": status.failures,
+            "layers": len(status.layers),
+            "seconds": status.elapsed,
+            "predicted_ratio": status.best / status.untuned,
+            "measured_ratio": {"median": relative.middle, "low": relative.low, "high": relative.high},
+            "kept": tuned.kept,
+        }
+    )

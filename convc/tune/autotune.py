@@ -1,0 +1,148 @@
+"""Tuning from end to end: a model in, trials in the database, the better of two modules out."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convc.compiler import Compilation, Options, build, plan
+from convc.errors import OptionError, TargetError
+from convc.progress import Progress
+from convc.runtime.module import Module
+from convc.tune.database import Database
+from convc.tune.judge import Interval, ratio
+from convc.tune.measurer import Builders, StationMeasurer, local_station
+from convc.tune.progress import Status, Watcher
+from convc.tune.records import machine_of, records_of
+from convc.tune.tasks import Task, tasks
+from convc.tune.trial import Trial
+from convc.tune.tuner import Budget, Tuner
+from convc.tune.worker import Worker
+
+ROUNDS, MOST_ROUNDS = 20, 100
+"""Runs of each network in the comparison at the end: so many, again and again until it is clear."""
+COMPARISON_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning came to.
+
+    `trials` are those of the network's layers on this machine, earlier runs' included. `ratio` is the tuned
+    network's time over the untuned one's, both run in turns; `kept` says whether the module is the tuned
+    one, which it is not where that is slower.
+    """
+
+    module: Module
+    status: Status
+    trials: Sequence[Trial]
+    ratio: Interval
+    kept: bool
+
+
+def autotune(
+    model: Any,
+    options: Options | None = None,
+    *,
+    time_budget: float | None = None,
+    trials: int | None = None,
+    layers: Sequence[str] = (),
+    seed: int = 0,
+    database: Path | None = None,
+    verify: bool = True,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    watcher: Watcher | None = None,
+) -> Tuned:
+    """Tune a network for this machine's processor and compile it with what was found.
+
+    Each trial is kept as soon as it is measured; a run that was interrupted or killed goes on where it was.
+
+    Args:
+        model: as for `convc.compile`.
+        options: what else `convc.compile` is asked for.
+        time_budget: seconds that measuring may take.
+        trials: candidates to try in all, those included that the database has of this network.
+        layers: names of the layers to tune; none means all.
+        seed: of the search.
+        database: file of the trials; default `$CONVC_TUNING_DB` or the user's data folder.
+        verify: compare the result with the float64 reference.
+        cache: folder of compiled kernels, as for `convc.compile`.
+        progress: is told of the stages of compilation.
+        watcher: is told of every trial.
+
+    Raises:
+        ConvcError: a child that says what is wrong with the model, an option, the target or the database.
+    """
+    progress, options = progress or Progress(), options or Options()
+    untuned = plan(model, options, progress)
+    if untuned.target.name != "host":
+        raise TargetError(
+            f"Candidates for '{options.target}' cannot be measured on this machine.",
+            hint="Tune on the machine itself, for the target `host`.",
+        )
+    found = chosen(tasks(untuned), untuned, layers)
+    with Database.open(database) as records:
+        sweep = min(untuned.program.weights_bytes, 2 * untuned.target.l3)
+        with StationMeasurer(Builders(untuned.target, sweep, cache), [local_station()]) as measurer:
+            machine, budget = machine_of(untuned.target), Budget(time_budget, trials)
+            tuner = Tuner(found, machine, records, measurer, budget, seed, watcher or Watcher())
+            tuner.run()
+        tried = [trial for layer in tuner.layers for trial in layer.trials.values()]
+        return _better(model, untuned, records, tuner.status(), tried, progress, verify=verify, cache=cache)
+
+
+def chosen(found: Sequence[Task], compilation: Compilation, layers: Sequence[str]) -> list[Task]:
+    """The tasks of the layers of these names. Raises OptionError for a name that is no layer's."""
+    names = {n: node for node in compilation.graph.nodes for n in (node.name, *node.origin)}
+    keys = set()
+    for name in layers:
+        if name not in names:
+            close = ", ".join(difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.3))
+            raise OptionError(
+                f"--layers: no layer is named '{name}'.", hint=f"Close names: {close or 'none'}."
+            )
+        keys.add(compilation.choices[names[name]].workload.key)
+    return [task for task in found if not keys or task.key in keys]
+
+
+def _better(
+    model: Any,
+    untuned: Compilation,
+    database: Database,
+    status: Status,
+    trials: Sequence[Trial],
+    progress: Progress,
+    *,
+    verify: bool,
+    cache: Path | None,
+) -> Tuned:
+    """The network compiled with the records, or without where that is faster."""
+    tuned = plan(model, replace(untuned.options, records=records_of(database)), progress)
+    scratch = tempfile.TemporaryDirectory(prefix="convc-")
+    folder = Path(scratch.name)
+    build(untuned, folder / "untuned.so", progress, verify=False, cache=cache)
+    after = build(tuned, folder / "network.so", progress, verify=verify, cache=cache)
+    with progress.stage("compare with untuned"):
+        relative = compare(folder / "network.so", folder / "untuned.so")
+    kept = relative.middle <= 1.0
+    module = after if kept else build(untuned, folder / "untuned.so", progress, verify=verify, cache=cache)
+    module.own(scratch)
+    return Tuned(module, status, trials, relative, kept)
+
+
+def compare(path: Path, reference: Path) -> Interval:
+    """How many times as long as another a module takes, both run in turns in a process of their own."""
+    with Worker("convc.tune.runner:Networks", {"OPENBLAS_NUM_THREADS": "1"}) as worker:
+        times: list[float] = []
+        others: list[float] = []
+        while True:
+            found = worker.ask("time", [path, reference], ROUNDS, timeout=COMPARISON_SECONDS)
+            times, others = times + found[0], others + found[1]
+            relative = ratio(times, others)
+            if not relative.low <= 1.0 <= relative.high or len(times) >= MOST_ROUNDS:
+                return relative

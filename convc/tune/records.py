@@ -1,0 +1,134 @@
+"""What the compiler takes from trials: for each layer the best of each lowering, and nothing uncertain.
+
+Records come from a database, from its export, or from a module that was compiled with records: whatever
+answered is kept in the module, so that it can be built again as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convc.codegen.calibrate import machine_key
+from convc.errors import DatabaseError, ModuleError
+from convc.lowering.base import Lowering
+from convc.runtime import manifest as manifests
+from convc.select import Measured
+from convc.target import Target
+from convc.tune.database import Database, read_lines
+from convc.tune.judge import winner
+from convc.tune.trial import Machine, Trial
+from convc.workload import Workload
+
+ENOUGH = 50
+"""Trials of a layer that are looked at, the fastest: a choice is among those that cannot be told apart."""
+
+Source = Callable[[Machine, str], Sequence[Trial]]
+"""The trials of a layer, by its key, on a machine."""
+
+
+def machine_of(target: Target) -> Machine:
+    """The machine that a target's times belong to: this one's processor, if it is for this machine."""
+    if target.name != "host":
+        return Machine.of(target)
+    found = machine_key(target)
+    return Machine.of(target, cpu=found["cpu"], cores=found["cores"])
+
+
+@dataclass
+class TunedRecords:
+    """Trials as `select.Records`. `used` are those that answered, by layer, lowering and layouts.
+
+    The winner of a layer (`judge.winner`) has its measured time. All others are given at least that: where
+    times are too close to tell, the choice does not follow noise.
+    """
+
+    source: Source
+    used: dict[tuple[str, str, str], Trial] = field(default_factory=dict)
+    _layers: dict[tuple[Machine, str], _Layer] = field(default_factory=dict)
+    _machines: dict[Target, Machine] = field(default_factory=dict)
+
+    def find(self, lowering: Lowering, w: Workload, target: Target) -> Measured | None:
+        """See `select.Records`."""
+        machine = self._machines.setdefault(target, machine_of(target))
+        if (machine, w.key) not in self._layers:
+            self._layers[machine, w.key] = _Layer.of(self.source(machine, w.key))
+        layer = self._layers[machine, w.key]
+        trial = layer.best.get((lowering.name, w.layouts, lowering.version))
+        if trial is None or trial.seconds is None:
+            return None
+        self.used[w.key, lowering.name, w.layouts] = trial
+        seconds = trial.seconds if trial is layer.winner else max(trial.seconds, layer.least)
+        return Measured(seconds, trial.variant.numbers)
+
+    def answers(self) -> tuple[dict[str, Any], ...]:
+        """See `select.Records`."""
+        return tuple(trial.to_json() for trial in self.used.values())
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The best trial of each lowering in each version and layouts, and of all."""
+
+    best: dict[tuple[str, str, int], Trial]
+    winner: Trial | None
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> _Layer:
+        groups: dict[tuple[str, str, int], list[Trial]] = {}
+        for trial in trials:
+            groups.setdefault((trial.variant.lowering, trial.variant.layouts, trial.version), []).append(
+                trial
+            )
+        best = {key: found for key, group in groups.items() if (found := winner(group))}
+        return cls(best, winner(best.values()))
+
+    @property
+    def least(self) -> float:
+        """Just above the winner's time."""
+        assert self.winner is not None
+        assert self.winner.seconds is not None
+        return math.nextafter(self.winner.seconds, math.inf)
+
+
+def open_records(path: Path) -> TunedRecords:
+    """The records in a database, in its export (`.jsonl`), or in a module (`.so`).
+
+    Raises DatabaseError or ModuleError for a file that is none.
+    """
+    if path.suffix == ".so":
+        return TunedRecords(_listed(map(Trial.from_json, _embedded(path))))
+    if path.suffix == ".jsonl":
+        try:
+            with path.open("rb") as lines:
+                return TunedRecords(_listed(read_lines(lines, str(path))))
+        except OSError as error:
+            raise DatabaseError(f"Cannot read '{path}': {error.strerror}.") from error
+    database = Database.open(path, create=False)
+    return records_of(database)
+
+
+def records_of(database: Database) -> TunedRecords:
+    """The records in a database that is open."""
+    return TunedRecords(lambda machine, layer: database.best(machine, [layer], ENOUGH)[layer])
+
+
+def _embedded(path: Path) -> Sequence[dict[str, object]]:
+    found = manifests.read(path).records
+    if not found:
+        raise ModuleError(
+            f"'{path}' was compiled without tuning records.", hint="Give the database with --tuning-db."
+        )
+    return found
+
+
+def _listed(trials: Iterable[Trial]) -> Source:
+    """Trials in memory. Of several of one variant the latest counts, as in a database."""
+    layers: dict[tuple[Machine, str], dict[object, Trial]] = {}
+    for trial in sorted(trials, key=lambda t: t.measured_at):
+        if trial.ok:
+            layers.setdefault((trial.machine, trial.layer), {})[trial.variant, trial.version] = trial
+    return lambda machine, layer: list(layers.get((machine, layer), {}).values())

@@ -1,0 +1,124 @@
+"""Candidates that misbehave are recorded as what they are, and do no harm to those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import bad_kernels
+import numpy as np
+import pytest
+from bad_kernels import BUILDER_DIES, BUILDER_HANGS, GOOD, SLOW
+
+from convc import compiler
+from convc.compiler import Compilation, Options
+from convc.frontends.builder import Network
+from convc.progress import Progress
+from convc.schedules.cpu.generic import GenericConfig
+from convc.tune import measurer as measuring
+from convc.tune.measurer import Builders, StationMeasurer, local_station
+from convc.tune.station import Result, Unusable
+from convc.tune.tasks import Candidate, Task, tasks
+from convc.tune.trial import Outcome
+
+EXPECTED = {
+    10: (Outcome.TIMEOUT, "no answer within"),
+    11: (Outcome.CRASH, "SIGSEGV"),
+    12: (Outcome.CRASH, "SIGABRT"),
+    13: (Outcome.OUT_OF_BOUNDS, "beside a result"),
+    14: (Outcome.OUT_OF_BOUNDS, "beside a result"),
+    15: (Outcome.WRONG, "is allowed"),
+    16: (Outcome.WRONG, "off by inf"),
+    17: (Outcome.WRONG, "later runs"),
+    18: (Outcome.OUT_OF_BOUNDS, "an input was changed"),
+    19: (Outcome.MEMORY, "not enough memory"),
+    20: (Outcome.CRASH, "SIGABRT"),
+    BUILDER_DIES: (Outcome.BUILD, "SIGABRT"),
+    BUILDER_HANGS: (Outcome.BUILD, "no answer within"),
+}
+
+
+@pytest.fixture(scope="module")
+def compilation() -> Compilation:
+    net = Network("one", seed=0)
+    net.output(net.relu(net.input("x", (8, 1024))))
+    return compiler.plan(net.graph, Options(threads=2), Progress())
+
+
+@pytest.fixture(scope="module")
+def task(compilation: Compilation) -> Task:
+    (found,) = tasks(compilation)
+    return found
+
+
+@pytest.fixture
+def measurer(
+    compilation: Compilation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StationMeasurer]:
+    monkeypatch.setattr(measuring, "BUILD_SECONDS", 12.0)
+    paths = {"PYTHONPATH": str(Path(bad_kernels.__file__).parent)}
+    builders = Builders(compilation.target, 1 << 16, tmp_path, "bad_kernels:Builder", paths)
+    with StationMeasurer(builders, [local_station(run_seconds=2.0)]) as made:
+        yield made
+
+
+def behaving(task: Task, number: int) -> Candidate:
+    return replace(task.untuned, config=GenericConfig(number))
+
+
+def measured(measurer: StationMeasurer, task: Task, numbers: list[int]) -> dict[int, Result]:
+    found = measurer.measure(task, [behaving(task, number) for number in numbers])
+    return {c.config.threads: result for c, result in found}
+
+
+def test_each_misdeed_has_its_name(measurer: StationMeasurer, task: Task) -> None:
+    found = measured(measurer, task, [*EXPECTED, GOOD, SLOW])
+    for number, (outcome, words) in EXPECTED.items():
+        assert found[number].outcome is outcome, (number, found[number])
+        assert words in found[number].message
+        assert found[number].seconds is None
+    assert found[GOOD].outcome is found[SLOW].outcome is Outcome.OK
+    relative = found[SLOW].relative
+    assert relative is not None
+    assert relative.middle == pytest.approx(1.5)
+
+
+def test_one_that_fails_late_does_not_take_others_along(measurer: StationMeasurer, task: Task) -> None:
+    found = measured(measurer, task, [GOOD, 20, SLOW, 17])
+    assert {n: r.outcome.value for n, r in found.items()} == {
+        GOOD: "ok", 20: "crash", SLOW: "ok", 17: "wrong",
+    }  # fmt: skip
+
+
+def test_an_untuned_choice_that_fails_ends_the_layer(measurer: StationMeasurer, task: Task) -> None:
+    bad = replace(task, candidates=(behaving(task, 15), behaving(task, GOOD)))
+    with pytest.raises(Unusable, match="wrong: off by"):
+        list(measurer.measure(bad, bad.candidates))
+
+
+def test_real_candidates_are_right_and_timed(compilation: Compilation, tmp_path: Path) -> None:
+    net = Network("conv", seed=0)
+    x = net.input("x", (2, 19, 11, 9))
+    net.output(net.relu(net.add(net.conv(x, 24, 3, padding=1), net.conv(x, 24, 1))))
+    planned = compiler.plan(net.graph, Options(threads=2), Progress())
+    builders = Builders(planned.target, 1 << 20, tmp_path)
+    with StationMeasurer(builders, [local_station()]) as measurer:
+        for one in tasks(planned):
+            by_lowering = {c.lowering.name: c for c in reversed(one.candidates)}
+            chosen = list(by_lowering.values())
+            found = dict(measurer.measure(one, chosen))
+            assert len(found) == len(chosen) > 1
+            for candidate, result in found.items():
+                assert result.outcome is Outcome.OK, (candidate.variant, result)
+                assert result.seconds is not None
+                assert 0 < result.seconds < 1
+                assert result.error is not None
+                assert result.error <= 1e-4
+                assert result.relative is not None
+                assert result.relative.low <= result.relative.middle <= result.relative.high
+
+
+def test_examples_are_float64_results(task: Task) -> None:
+    inputs, expected = measuring.example(task)
+    np.testing.assert_array_equal(expected[0], np.maximum(inputs[0], 0))
