@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness
+BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness bench-tuning
 
 .PHONY: demo test lint types check clean bench-gpu-build $(BENCHMARKS)
 

@@ -229,7 +229,9 @@ def _write_cuda_module(
     with progress.stage("compile kernels", len(kernels)) as done:
         built = build_kernels(kernels, cache, os.cpu_count() or 1, done, fast_math=options.fast_math)
     with progress.stage("link"):
-        launches = device_program(compilation.graph, program, symbols, built, target)
+        values = compilation.graph.inputs, compilation.graph.outputs
+        inputs, outputs = (tuple(v.type.nbytes for v in own) for own in values)
+        launches = device_program((inputs, outputs), program, symbols, built, target)
         return cuda_link.write_module(launches, cuda_link.runtime_objects(target, cache), target, path)
 
 

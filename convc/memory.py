@@ -82,14 +82,18 @@ class Constants:
         """Where `choice` finds input `index`, packed as it wants it."""
         key = (value, choice.lowering.name, choice.workload, index)
         if key not in self._places:
-            packed = np.ascontiguousarray(choice.lowering.pack(choice.workload, target, index, data))
-            if packed.dtype == numpy_dtype("bfloat16"):
-                packed = packed.view("uint16")  # which files and buffers can hold
-            offset = -(-self.nbytes // ALIGNMENT) * ALIGNMENT
-            self.arrays.append((offset, packed))
-            self.nbytes = offset + packed.nbytes
-            self._places[key] = Location("weights", offset=offset)
+            self._places[key] = self.add(choice.lowering.pack(choice.workload, target, index, data))
         return self._places[key]
+
+    def add(self, packed: Array) -> Location:
+        """Where a packed array lies, which is put behind the others."""
+        packed = np.ascontiguousarray(packed)
+        if packed.dtype == numpy_dtype("bfloat16"):
+            packed = packed.view("uint16")  # which files and buffers can hold
+        offset = -(-self.nbytes // ALIGNMENT) * ALIGNMENT
+        self.arrays.append((offset, packed))
+        self.nbytes = offset + packed.nbytes
+        return Location("weights", offset=offset)
 
 
 @dataclass

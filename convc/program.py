@@ -62,6 +62,15 @@ class Clear:
     inner: int
 
 
+@dataclass(frozen=True)
+class Evict:
+    """Send so many bytes from the caches back to memory: for measurements, networks have no use for it."""
+
+    node: Node
+    location: Location
+    nbytes: int
+
+
 @dataclass
 class Program:
     """Steps in order, the size of their workspace, and the constants with their byte offsets.
@@ -70,7 +79,7 @@ class Program:
     of these steps can take less.
     """
 
-    steps: list[Run | Clear] = field(default_factory=list)
+    steps: list[Run | Clear | Evict] = field(default_factory=list)
     workspace_bytes: int = 0
     workspace_bound: int = 0
     busiest_step: int = 0

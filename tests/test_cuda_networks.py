@@ -8,42 +8,22 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_emulator import build_emulation
+from emulated_builder import Emulator
 from fake_driver import FakeDriver
 from networks import branches, dense, residual, separable, up_down
 
 import convc
-from convc.codegen import device_build, nvcc
+from convc.codegen import device_build
 from convc.codegen.gpus import PRECISIONS
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.ir import Graph
 from convc.runtime.compare import relative_error
 from convc.verify import allowed_error, random_inputs
-
-
-@dataclass(frozen=True)
-class Emulator:
-    """A compiler whose machine code the fake driver runs."""
-
-    folder: Path
-
-    @staticmethod
-    def compiler_identity() -> str:
-        return "emulation"
-
-    @staticmethod
-    def needed_driver(identity: str) -> int:
-        return 12000
-
-    def compile_cubin(self, source: str, arch: str, *, fast_math: bool = False) -> nvcc.Cubin:
-        library = build_emulation(source, self.folder / f"{abs(hash(source)):x}.so")
-        return nvcc.Cubin(library.read_bytes(), ())
 
 
 @pytest.fixture

@@ -9,17 +9,16 @@ from pathlib import Path
 import bad_kernels
 import numpy as np
 import pytest
-from bad_kernels import BUILDER_DIES, BUILDER_HANGS, GOOD, SLOW
+from bad_kernels import BUILDER_DIES, BUILDER_HANGS, GOOD, SLOW, behaving, measured
 
 from convc import compiler
 from convc.compiler import Compilation, Options
 from convc.frontends.builder import Network
 from convc.progress import Progress
-from convc.schedules.cpu.generic import GenericConfig
 from convc.tune import measurer as measuring
 from convc.tune.measurer import Builders, StationMeasurer, local_station
-from convc.tune.station import Result, Unusable
-from convc.tune.tasks import Candidate, Task, tasks
+from convc.tune.station import Unusable
+from convc.tune.tasks import Task, tasks
 from convc.tune.trial import Outcome
 
 EXPECTED = {
@@ -34,6 +33,7 @@ EXPECTED = {
     18: (Outcome.OUT_OF_BOUNDS, "an input was changed"),
     19: (Outcome.MEMORY, "not enough memory"),
     20: (Outcome.CRASH, "SIGABRT"),
+    26: (Outcome.MEMORY, "killed each time"),
     BUILDER_DIES: (Outcome.BUILD, "SIGABRT"),
     BUILDER_HANGS: (Outcome.BUILD, "no answer within"),
 }
@@ -41,9 +41,7 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def compilation() -> Compilation:
-    net = Network("one", seed=0)
-    net.output(net.relu(net.input("x", (8, 1024))))
-    return compiler.plan(net.graph, Options(threads=2), Progress())
+    return bad_kernels.one_layer()
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +61,6 @@ def measurer(
         yield made
 
 
-def behaving(task: Task, number: int) -> Candidate:
-    return replace(task.untuned, config=GenericConfig(number))
-
-
-def measured(measurer: StationMeasurer, task: Task, numbers: list[int]) -> dict[int, Result]:
-    found = measurer.measure(task, [behaving(task, number) for number in numbers])
-    return {c.config.threads: result for c, result in found}
-
-
 def test_each_misdeed_has_its_name(measurer: StationMeasurer, task: Task) -> None:
     found = measured(measurer, task, [*EXPECTED, GOOD, SLOW])
     for number, (outcome, words) in EXPECTED.items():
@@ -84,11 +73,24 @@ def test_each_misdeed_has_its_name(measurer: StationMeasurer, task: Task) -> Non
     assert relative.middle == pytest.approx(1.5)
 
 
+def test_a_process_that_somebody_kills_costs_no_candidate(measurer: StationMeasurer, task: Task) -> None:
+    """While it is tried for the first time, and while several are timed."""
+    found = measured(measurer, task, [GOOD, 27, SLOW, 28])
+    assert {number: result.outcome for number, result in found.items()} == dict.fromkeys(
+        [GOOD, 27, SLOW, 28], Outcome.OK
+    )
+
+
 def test_one_that_fails_late_does_not_take_others_along(measurer: StationMeasurer, task: Task) -> None:
     found = measured(measurer, task, [GOOD, 20, SLOW, 17])
     assert {n: r.outcome.value for n, r in found.items()} == {
         GOOD: "ok", 20: "crash", SLOW: "ok", 17: "wrong",
     }  # fmt: skip
+
+
+def test_one_that_crashes_last_does_not_take_others_along(measurer: StationMeasurer, task: Task) -> None:
+    found = measured(measurer, task, [GOOD, 11])
+    assert (found[GOOD].outcome, found[11].outcome) == (Outcome.OK, Outcome.CRASH)
 
 
 def test_an_untuned_choice_that_fails_ends_the_layer(measurer: StationMeasurer, task: Task) -> None:

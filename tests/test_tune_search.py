@@ -40,10 +40,9 @@ def test_candidates_start_with_the_untuned_choice_and_ascend(task: Task) -> None
 def test_the_first_are_the_untuned_choice_and_the_cheapest(task: Task) -> None:
     assert Search(task, 0).propose(4) == list(task.candidates[:RANKED])
     seed = task.candidates[30].variant
-    assert Search(task, 0, [seed, Variant("direct", "?", "{}")]).propose(2) == [
-        task.untuned,
-        task.candidates[30],
-    ]
+    search = Search(task, 0)
+    search.suggest([seed, Variant("direct", "?", "{}")])
+    assert search.propose(2) == [task.untuned, task.candidates[30]]
 
 
 def test_no_candidate_is_proposed_twice_and_the_search_ends(task: Task) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,12 +165,15 @@ def test_a_layer_whose_untuned_choice_fails_is_left(database: Database) -> None:
 def test_the_compiler_follows_records_and_keeps_them(database: Database, tmp_path: Path) -> None:
     tuner = tuned_child.tuner(database, TRIALS)
     tuner.run()
-    module = compiler.compile(residual(), threads=2, records=records_of(database), cache=tmp_path)
+    options = Options(threads=2, records=records_of(database))
+    planned = compiler.plan(residual(), options, Silent())
     trials = database.trials()
-    measured_plans = [plan for plan in module.plan if plan.measured]
-    assert len(measured_plans) >= 3
-    for plan in measured_plans:
-        mine = [t for t in trials if t.layer == _key(plan.name) and t.variant.lowering == plan.chosen]
+    plans = {plan.name: plan for plan in compiler.layer_plans(planned)}
+    tuned = {n: c for n, c in planned.choices.items() if c.config is not None and plans[n.name].measured}
+    assert len(tuned) >= 3
+    for node, choice in tuned.items():
+        plan = plans[node.name]
+        mine = [t for t in trials if t.layer == choice.workload.key and t.variant.lowering == plan.chosen]
         best = winner(mine)
         assert best is not None
         assert plan.config == dict(best.variant.numbers)
@@ -177,29 +181,20 @@ def test_the_compiler_follows_records_and_keeps_them(database: Database, tmp_pat
         assert row.measured_ms is not None
         assert best.seconds is not None
         assert row.measured_ms >= best.seconds * 1e3 * 0.999
-    module.save(tmp_path / "network.so")
+    module = compiler.build(planned, tmp_path / "network.so", Silent(), cache=tmp_path)
     database.export(tmp_path / "records.jsonl")
     for source in ("network.so", "records.jsonl", "tuning.db"):
-        again = compiler.compile(
-            residual(), threads=2, records=open_records(tmp_path / source), verify=False, cache=tmp_path
-        )
-        assert [(p.chosen, p.config) for p in again.plan] == [(p.chosen, p.config) for p in module.plan]
-        assert again.manifest.records == module.manifest.records
-    untuned = compiler.compile(residual(), threads=2, verify=False, cache=tmp_path)
-    assert not any(p.measured for p in untuned.plan)
-    assert [p.config for p in untuned.plan] != [p.config for p in module.plan]
-
-
-def _key(name: str) -> str:
-    planned = compiler.plan(residual(), Options(threads=2), Silent())
-    node = next(n for n in planned.graph.nodes if n.name == name)
-    return planned.choices[node].workload.key
+        records = open_records(tmp_path / source)
+        again = compiler.plan(residual(), replace(options, records=records), Silent())
+        assert compiler.layer_plans(again) == module.plan
+        assert records.answers() == module.manifest.records
+    untuned = compiler.plan(residual(), Options(threads=2), Silent())
+    assert not any(plan.measured for plan in compiler.layer_plans(untuned))
+    assert [p.config for p in compiler.layer_plans(untuned)] != [p.config for p in module.plan]
 
 
 @pytest.mark.parametrize("other", ["threads", "version", "cpu"])
 def test_records_of_others_are_no_answer(other: str, database: Database, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     tuner = tuned_child.tuner(database, 30)
     tuner.run()
     changed = {

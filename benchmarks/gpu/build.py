@@ -17,7 +17,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,6 +30,7 @@ from selection import BATCHES, NETWORKS, PRECISIONS, checks, layers
 from convc.codegen.cache import ObjectCache
 from convc.codegen.gpus import PRECISIONS as ALL_PRECISIONS
 from convc.errors import ConvcError
+from convc.tune.exchange import copy_package
 
 HERE = Path(__file__).parent
 SCRIPTS = ("run.py", "work.py", "timing.py", "peers.py", "driver.py", "store.py")
@@ -40,33 +40,10 @@ KINDS = ("checks", "layers", "networks")
 LAYER_BATCHES = (32, 1)
 LARGEST = 60e6
 
-LISTING = """
-import sys, convc, convc.runtime.cuda, convc.runtime.host, convc.runtime.gpu
-for name, module in sorted(sys.modules.items()):
-    if name.split(".")[0] == "convc" and module.__file__:
-        print(name, module.__file__)
-"""
+MODULES = ("convc", "convc.runtime.cuda", "convc.runtime.host", "convc.runtime.gpu")
+"""What is imported there."""
 
 Job = tuple[str, Callable[[], list[Entry]]]
-
-
-def copy_package(folder: Path) -> list[str]:
-    """Copy the modules of convc that loading and running import; their names."""
-    with tempfile.TemporaryDirectory() as empty:  # Python puts the working folder first
-        done = subprocess.run(
-            [sys.executable, "-c", LISTING], check=True, capture_output=True, text=True, cwd=empty
-        )
-    names = []
-    for line in done.stdout.splitlines():
-        name, _, file = line.partition(" ")
-        source = Path(file)
-        parts = name.split(".")
-        out = folder.joinpath(*parts, "__init__.py") if source.name == "__init__.py" else None
-        out = out or folder.joinpath(*parts[:-1], f"{parts[-1]}.py")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, out)
-        names.append(name)
-    return names
 
 
 def jobs(kind: str, bundle: Bundle, options: argparse.Namespace) -> Iterator[Job]:
@@ -196,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     # A target's nominal figures decide, as on any machine that compiles for another.
     os.environ.setdefault("CONVC_CALIBRATION", "nominal")
     options.out.mkdir(parents=True, exist_ok=True)
-    copy_package(options.out)
+    copy_package(options.out, MODULES)
     for script in SCRIPTS:
         shutil.copyfile(HERE / script, options.out / script)
     cache = os.environ.get("CONVC_CACHE")

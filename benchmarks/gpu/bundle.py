@@ -210,8 +210,8 @@ class Bundle:
         symbol = bound.kernel.symbol
         kernels = build_kernels({symbol: bound}, self.cache, 1, lambda: None)
         planned = Program(steps, weights=weights, weights_bytes=end)
-        program = device_program(graph, planned, [symbol] * sets, kernels, target)
-        program.inputs, program.outputs = (sets * x.nbytes,), (sets * y.nbytes,)
+        sizes = (sets * x.nbytes,), (sets * y.nbytes,)
+        program = device_program(sizes, planned, [symbol] * sets, kernels, target)
         program.launches = [
             replace(launch, after=(i - 1,) if i else ()) for i, launch in enumerate(program.launches)
         ]

@@ -56,6 +56,23 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--db", type=click.Path(path_type=Path), metavar="FILE",
     help="Database of the trials (default: $CONVC_TUNING_DB, or a file in the user's data folder).",
 )  # fmt: skip
+@click.option(
+    "--tracker", metavar="HOST:PORT",
+    help="Measure on the boards of this TVM RPC tracker; --target says what they are.",
+)  # fmt: skip
+@click.option("--device-key", metavar="KEY", help="What the boards are called at the tracker.")
+@click.option(
+    "--export-candidates", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Write candidates, and a script that measures them, for another machine; measure nothing.",
+)  # fmt: skip
+@click.option(
+    "--candidates", type=click.IntRange(min=2), default=16, show_default=True, metavar="N",
+    help="Candidates of each layer to export.",
+)  # fmt: skip
+@click.option(
+    "--import-measurements", type=click.Path(path_type=Path, exists=True), metavar="FILE",
+    help="Take in what the script measured, and compile with it; measure nothing.",
+)  # fmt: skip
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the search.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page about it.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
@@ -69,6 +86,11 @@ def command(
     layers: str,
     seed: int,
     db: Path | None,
+    tracker: str | None,
+    device_key: str | None,
+    export_candidates: Path | None,
+    candidates: int,
+    import_measurements: Path | None,
     plot: Path | None,
     html: Path | None,
     no_verify: bool,
@@ -77,11 +99,19 @@ def command(
     """Measure how each layer of a model is best computed on this machine, and compile accordingly.
 
     Without --time-budget and --trials it goes on until nothing promises a gain. Interrupted (Ctrl-C), it
-    compiles the best so far; every trial is kept, and the same command goes on where it was.
+    compiles the best so far; every trial is kept, and the same command goes on where it was. With --tracker
+    it measures on boards instead, for their --target.
     """
     from convc.cli.compile import scratch
     from convc.tune.autotune import autotune
 
+    names = [name for name in layers.split(",") if name]
+    if export_candidates is not None:
+        _export(model, flags, export_candidates, candidates, names, seed, db)
+        return
+    if import_measurements is not None:
+        _import(model, flags, import_measurements, db, output, no_verify)
+        return
     out, start = output or Path(f"{model.stem}.so"), time.perf_counter()
     with scratch(out) as folder, Bar() as progress, _view(progress) as view:
         tuned = autotune(
@@ -89,9 +119,11 @@ def command(
             flags.options(),
             time_budget=time_budget,
             trials=trials,
-            layers=[name for name in layers.split(",") if name],
+            layers=names,
             seed=seed,
             database=db,
+            tracker=tracker,
+            device_key=device_key,
             verify=not no_verify,
             progress=progress,
             watcher=view,
@@ -100,6 +132,53 @@ def command(
         os.replace(folder / "module.so", out)
     _draw(tuned, plot, html)
     click.echo(_json(out, tuned) if as_json else _sentence(out, tuned, time.perf_counter() - start))
+
+
+def _export(
+    model: Path, flags: CompileFlags, folder: Path, count: int, layers: list[str], seed: int, db: Path | None
+) -> None:
+    from convc.tune.autotune import export_candidates
+
+    with Bar() as progress:
+        made = export_candidates(
+            model,
+            flags.options(),
+            folder,
+            count=count,
+            layers=layers,
+            seed=seed,
+            database=db,
+            progress=progress,
+        )
+    for failure in made.failures:
+        click.echo(f"not built: {failure}", err=True)
+    click.echo(
+        f"{folder}: {made.candidates} candidates of {made.layers} layers. On the machine itself, "
+        f"`python {folder.name}/measure.py --out results.jsonl` measures them."
+    )
+
+
+def _import(
+    model: Path, flags: CompileFlags, file: Path, db: Path | None, output: Path | None, no_verify: bool
+) -> None:
+    from convc.cli.compile import command as compile_command
+    from convc.tune.database import Database
+
+    with Database.open(db) as database, file.open("rb") as lines:
+        count = database.import_lines(lines, f"'{file}'")
+        place = database.path
+    click.echo(f"{place}: {count} new trials from {file}")
+    context = click.get_current_context()
+    context.invoke(
+        compile_command,
+        model=model,
+        output=output,
+        emit=None,
+        tuning_db=place,
+        no_verify=no_verify,
+        as_json=False,
+        **vars(flags),
+    )
 
 
 def _view(bar: Bar) -> LiveView:
@@ -132,16 +211,19 @@ def _draw(tuned: Tuned, plot: Path | None, html: Path | None) -> None:
 def _sentence(out: Path, tuned: Tuned, seconds: float) -> str:
     """What tuning came to."""
     status, relative = tuned.status, tuned.ratio
-    times = f"{relative.middle:.3f} ({relative.low:.3f} to {relative.high:.3f}) of the untuned time"
-    end = times if tuned.kept else f"left untuned: tuned it took {times}"
+    end = " of the untuned time"
+    if relative is not None:
+        times = f"{relative.middle:.3f} ({relative.low:.3f} to {relative.high:.3f}){end}"
+        end = f", measured {times if tuned.kept else f'left untuned: tuned it took {times}'}"
     return (
         f"{out}: {status.trials} trials of {len(status.layers)} layers, {status.failures} failed; predicted "
-        f"{status.best / status.untuned:.3f}, measured {end}; {seconds:.0f} s"
+        f"{status.best / status.untuned:.3f}{end}; {seconds:.0f} s"
     )
 
 
 def _json(out: Path, tuned: Tuned) -> str:
     status, relative = tuned.status, tuned.ratio
+    measured = relative and {"median": relative.middle, "low": relative.low, "high": relative.high}
     return json.dumps(
         {
             "module": str(out),
@@ -150,7 +232,7 @@ def _json(out: Path, tuned: Tuned) -> str:
             "layers": len(status.layers),
             "seconds": status.elapsed,
             "predicted_ratio": status.best / status.untuned,
-            "measured_ratio": {"median": relative.middle, "low": relative.low, "high": relative.high},
+            "measured_ratio": measured,
             "kept": tuned.kept,
         }
     )

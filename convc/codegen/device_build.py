@@ -16,7 +16,6 @@ from convc.codegen.device import ALIGNMENT, DeviceCode, KernelLaunch, Scratch, g
 from convc.codegen.kernel import viewed
 from convc.codegen.link import BoundKernel
 from convc.errors import CompileError
-from convc.ir import Graph
 from convc.program import Argument, Location, Program, Run
 from convc.target import Target
 from convc.types import TensorType
@@ -81,13 +80,16 @@ def _build(bound: BoundKernel, cache: ObjectCache, compiler: str, fast_math: boo
 
 
 def device_program(
-    graph: Graph,
+    sizes: tuple[tuple[int, ...], tuple[int, ...]],
     program: Program,
     symbols: Sequence[str],
     kernels: Mapping[str, DeviceKernel],
     target: Target,
 ) -> DeviceProgram:
-    """The launches of all steps. Scratch memory lies behind the planned workspace, see `_Scratch`."""
+    """The launches of all steps. `sizes` are the bytes of the inputs and of the outputs.
+
+    Scratch memory lies behind the planned workspace, see `_Scratch`.
+    """
     needs = [kernels[symbol].code.scratch_bytes for symbol in symbols if symbol]
     scratch = _Scratch.behind(program.workspace_bytes, needs)
     planner = _Launches(scratch)
@@ -103,8 +105,7 @@ def device_program(
         program.weights,
         program.weights_bytes,
         scratch.start + scratch.nbytes,
-        tuple(v.type.nbytes for v in graph.inputs),
-        tuple(v.type.nbytes for v in graph.outputs),
+        *sizes,
         nvcc.needed_driver(nvcc.compiler_identity()),
     )
 

@@ -20,7 +20,7 @@ from convc.codegen.kernel import Kernel, View, build, object_file
 from convc.codegen.machine import linker
 from convc.errors import CompileError, OptionError
 from convc.lowering.base import Lowering
-from convc.program import Argument, Clear, Program, Run
+from convc.program import Clear, Evict, Location, Program, Run
 from convc.runtime.manifest import PAGE, Weights
 from convc.schedules.base import Config
 from convc.schedules.registry import schedules
@@ -81,7 +81,7 @@ def distinct_kernels(program: Program, target: Target) -> tuple[list[str], dict[
     symbols: list[str] = []
     kernels: dict[str, BoundKernel] = {}
     for step in program.steps:
-        if isinstance(step, Clear):
+        if not isinstance(step, Run):
             symbols.append("")
             continue
         bound = bind(step, target)
@@ -107,6 +107,11 @@ def build_objects(
 def runtime_objects(target: Target, cache: ObjectCache) -> list[Path]:
     """The runtime of modules for CPUs, see `native_objects`."""
     return native_objects("", RUNTIME, HEADERS, target, cache)
+
+
+def rpc_objects(target: Target, cache: ObjectCache) -> list[Path]:
+    """What a TVM RPC server can call in a module for CPUs, see `native/rpc.c`."""
+    return native_objects("", ("rpc",), ("network.h",), target, cache)
 
 
 def native_objects(
@@ -153,7 +158,10 @@ def network_source(program: Program, symbols: Sequence[str]) -> str:
     ]
     for index, (step, symbol) in enumerate(zip(program.steps, symbols, strict=True)):
         if isinstance(step, Run):
-            call = f"return {symbol}({', '.join(map(_pointer, step.arguments))});"
+            places = (_pointer(argument.location) for argument in step.arguments)
+            call = f"return {symbol}({', '.join(places)});"
+        elif isinstance(step, Evict):
+            call = f"evict({_pointer(step.location)}, {step.nbytes}); return 0;"
         else:
             call = _clear_call(step)
         lines.append(f"static int step_{index}(const Call *call) {{ {call} }}")
@@ -166,8 +174,7 @@ def network_source(program: Program, symbols: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pointer(argument: Argument) -> str:
-    place = argument.location
+def _pointer(place: Location) -> str:
     base = {
         "input": f"call->inputs[{place.index}]",
         "output": f"call->outputs[{place.index}]",

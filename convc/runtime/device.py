@@ -60,6 +60,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the parameters
     "order": (ctypes.c_int, _HANDLE, _STREAM, _STREAM),
     "stream_id": (ctypes.c_int, _HANDLE, _STREAM, ctypes.c_void_p),
     "read": (ctypes.c_int, _HANDLE, _POINTER, ctypes.c_void_p, _BYTES),
+    "write": (ctypes.c_int, _HANDLE, _POINTER, ctypes.c_void_p, _BYTES),
     "owner": (ctypes.c_int, _HANDLE, _POINTER, ctypes.c_void_p),
 }
 
@@ -142,6 +143,10 @@ class Device:
     def read(self, pointer: int, array: Array) -> None:
         """Copy from the device into a contiguous array, when everything before is done."""
         self._native.check(self._native.read(self._handle, pointer, array.ctypes.data, array.nbytes))
+
+    def write(self, pointer: int, array: Array) -> None:
+        """Copy a contiguous array to the device, when everything before is done."""
+        self._native.check(self._native.write(self._handle, pointer, array.ctypes.data, array.nbytes))
 
     def wait(self, stream: int) -> None:
         """Let a stream wait for the last call."""

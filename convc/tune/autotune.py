@@ -13,11 +13,15 @@ from convc.compiler import Compilation, Options, build, plan
 from convc.errors import OptionError, TargetError
 from convc.progress import Progress
 from convc.runtime.module import Module
+from convc.tune.boards import board_stations
 from convc.tune.database import Database
+from convc.tune.exchange import Exported, export
 from convc.tune.judge import Interval, ratio
 from convc.tune.measurer import Builders, StationMeasurer, local_station
 from convc.tune.progress import Status, Watcher
-from convc.tune.records import machine_of, records_of
+from convc.tune.records import known_as, machine_of, records_of
+from convc.tune.search import Search
+from convc.tune.station import Station
 from convc.tune.tasks import Task, tasks
 from convc.tune.trial import Trial
 from convc.tune.tuner import Budget, Tuner
@@ -33,14 +37,14 @@ class Tuned:
     """What tuning came to.
 
     `trials` are those of the network's layers on this machine, earlier runs' included. `ratio` is the tuned
-    network's time over the untuned one's, both run in turns; `kept` says whether the module is the tuned
-    one, which it is not where that is slower.
+    network's time over the untuned one's, both run in turns, None where they do not run on this machine;
+    `kept` says whether the module is the tuned one, which it is not where that is slower.
     """
 
     module: Module
     status: Status
     trials: Sequence[Trial]
-    ratio: Interval
+    ratio: Interval | None
     kept: bool
 
 
@@ -53,12 +57,14 @@ def autotune(
     layers: Sequence[str] = (),
     seed: int = 0,
     database: Path | None = None,
+    tracker: str | None = None,
+    device_key: str | None = None,
     verify: bool = True,
     cache: Path | None = None,
     progress: Progress | None = None,
     watcher: Watcher | None = None,
 ) -> Tuned:
-    """Tune a network for this machine's processor and compile it with what was found.
+    """Tune a network for this machine's processor, or that of boards, and compile it with what was found.
 
     Each trial is kept as soon as it is measured; a run that was interrupted or killed goes on where it was.
 
@@ -70,6 +76,9 @@ def autotune(
         layers: names of the layers to tune; none means all.
         seed: of the search.
         database: file of the trials; default `$CONVC_TUNING_DB` or the user's data folder.
+        tracker: `HOST:PORT` of a TVM RPC tracker, on whose boards candidates are measured instead of here.
+            The target must describe them.
+        device_key: what the boards are called there.
         verify: compare the result with the float64 reference.
         cache: folder of compiled kernels, as for `convc.compile`.
         progress: is told of the stages of compilation.
@@ -80,20 +89,79 @@ def autotune(
     """
     progress, options = progress or Progress(), options or Options()
     untuned = plan(model, options, progress)
-    if untuned.target.name != "host":
-        raise TargetError(
-            f"Candidates for '{options.target}' cannot be measured on this machine.",
-            hint="Tune on the machine itself, for the target `host`.",
-        )
+    stations = _stations(untuned, tracker, device_key)
     found = chosen(tasks(untuned), untuned, layers)
     with Database.open(database) as records:
-        sweep = min(untuned.program.weights_bytes, 2 * untuned.target.l3)
-        with StationMeasurer(Builders(untuned.target, sweep, cache), [local_station()]) as measurer:
+        builders = Builders(untuned.target, untuned.program.weights_bytes, cache, remote=tracker is not None)
+        with StationMeasurer(builders, stations) as measurer:
             machine, budget = machine_of(untuned.target), Budget(time_budget, trials)
             tuner = Tuner(found, machine, records, measurer, budget, seed, watcher or Watcher())
             tuner.run()
         tried = [trial for layer in tuner.layers for trial in layer.trials.values()]
         return _better(model, untuned, records, tuner.status(), tried, progress, verify=verify, cache=cache)
+
+
+def _stations(compilation: Compilation, tracker: str | None, key: str | None) -> list[Station]:
+    """Where candidates are measured. Raises OptionError, and TargetError where they cannot be."""
+    name, target = compilation.options.target, compilation.target
+    if tracker is not None and key is not None:
+        if target.gpu is not None:
+            raise TargetError(
+                f"Candidates for '{name}' cannot be measured through a tracker: it is a GPU.",
+                hint="Measure them on the machine itself, see `convc tune --export-candidates`.",
+            )
+        return board_stations(tracker, key)
+    if tracker is not None or key is not None:
+        given, absent = ("tracker", "device-key") if key is None else ("device-key", "tracker")
+        raise OptionError(f"--{given} was given without --{absent}.", hint="Give both, or neither.")
+    if target.name != "host":
+        raise TargetError(
+            f"Candidates for '{name}' cannot be measured on this machine.",
+            hint="Tune on the machine itself, for the target `host`, or give --tracker and --device-key.",
+        )
+    return [local_station()]
+
+
+def export_candidates(
+    model: Any,
+    options: Options,
+    folder: Path,
+    *,
+    count: int,
+    layers: Sequence[str] = (),
+    seed: int = 0,
+    database: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write candidates for another machine into a folder that is made; see `exchange`.
+
+    They are the next ones that `autotune` would measure there, given what the database knows of that machine:
+    export, measure and import can be repeated. Arguments and errors as for `autotune`; `count` is for each
+    layer.
+    """
+    progress = progress or Progress()
+    untuned = plan(model, options, progress)
+    found = chosen(tasks(untuned), untuned, layers)
+    with Database.open(database) as records:
+        machine = known_as(machine_of(untuned.target), records)
+        searches = [_informed(task, seed, records.trials(machine, [task.key])) for task in found]
+    builders = Builders(untuned.target, untuned.program.weights_bytes, cache, fast_math=options.fast_math)
+    try:
+        with progress.stage("export candidates", len(searches)) as done:
+            return export(folder, searches, machine, builders, count, lambda name, candidates: done())
+    finally:
+        builders.close()
+
+
+def _informed(task: Task, seed: int, trials: Sequence[Trial]) -> Search:
+    """A layer's search after these trials."""
+    search = Search(task, seed)
+    versions = {c.variant: c.lowering.version for c in task.candidates}
+    for trial in trials:
+        if versions.get(trial.variant) == trial.version:
+            search.learn(trial.variant, trial.seconds if trial.ok else None)
+    return search
 
 
 def chosen(found: Sequence[Task], compilation: Compilation, layers: Sequence[str]) -> list[Task]:
@@ -121,12 +189,15 @@ def _better(
     verify: bool,
     cache: Path | None,
 ) -> Tuned:
-    """The network compiled with the records, or without where that is faster."""
+    """The network compiled with the records, or without where that is found to be faster."""
     tuned = plan(model, replace(untuned.options, records=records_of(database)), progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
     folder = Path(scratch.name)
-    build(untuned, folder / "untuned.so", progress, verify=False, cache=cache)
     after = build(tuned, folder / "network.so", progress, verify=verify, cache=cache)
+    if untuned.target.name != "host":
+        after.own(scratch)
+        return Tuned(after, status, trials, None, True)
+    build(untuned, folder / "untuned.so", progress, verify=False, cache=cache)
     with progress.stage("compare with untuned"):
         relative = compare(folder / "network.so", folder / "untuned.so")
     kept = relative.middle <= 1.0

@@ -24,10 +24,7 @@ import platformdirs
 
 from convc.errors import DatabaseError, OptionError
 from convc.tune import schema
-from convc.tune.trial import Machine, Outcome, Trial, Variant
-
-HEADER = {"format": "convc tuning records", "version": 1}
-"""The first line of an export."""
+from convc.tune.trial import HEADER, Machine, Outcome, Trial, Variant
 
 _EXPORT_HINT = "None of it was taken; give a file that `convc db export` wrote."
 
@@ -139,6 +136,22 @@ class Database:
             trial = _trial(row)
             found[trial.layer].append(trial)
         return found
+
+    def examples(self, machine: Machine, other_than: Collection[str]) -> Iterator[tuple[str, Variant]]:
+        """The workload in words and the best variant of each layer other than these.
+
+        On this machine or, where nothing is known of it, on those of its kind.
+        """
+        layers = [key for key in self.layers() if key not in other_than]
+        found = self.best(machine, layers, 1)
+        if not any(found.values()):
+            others = [row.machine for row in self.summary()]
+            kind = machine.features.get("kind")
+            for other in (m for m in others if m.features.get("kind") == kind):
+                for key, trials in self.best(other, layers, 1).items():
+                    found[key] += trials
+        for trials in found.values():
+            yield from ((trial.workload, trial.variant) for trial in trials)
 
     def layers(self) -> dict[str, str]:
         """The workload in words of each layer, by its key."""

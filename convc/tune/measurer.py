@@ -19,8 +19,8 @@ from convc.errors import ConvcError
 from convc.evaluate import evaluate
 from convc.ir import Graph, Value
 from convc.target import Target
-from convc.tune.runner import write_layer
-from convc.tune.station import RUN_SECONDS, TOGETHER, Lost, Module, Result, Station, Unusable
+from convc.tune.proof import write_layer
+from convc.tune.station import KILLS, RUN_SECONDS, TOGETHER, Lost, Module, Result, Station, Unusable
 from convc.tune.tasks import Candidate, Task
 from convc.tune.trial import Outcome
 from convc.tune.trial_module import Spec
@@ -59,18 +59,22 @@ def local_station(run_seconds: float = RUN_SECONDS, environment: Mapping[str, st
 class Builders:
     """Makes candidates' modules for a target, several at a time, in processes of their own.
 
-    `sweep_bytes` are read between runs, as by other layers of the network; see `trial_module`.
+    `network_bytes` are those of all weights of the network; see `trial_module`. With `remote`
+    they can be run by TVM's RPC.
     """
 
     def __init__(
         self,
         target: Target,
-        sweep_bytes: int,
+        network_bytes: int,
         cache: Path | None = None,
         service: str = "convc.tune.builder:Builder",
         environment: Mapping[str, str] | None = None,
+        fast_math: bool = False,
+        remote: bool = False,
     ) -> None:
-        self._target, self._sweep_bytes, self._cache = target, sweep_bytes, cache
+        self._fast_math, self._remote = fast_math, remote
+        self._target, self._network_bytes, self._cache = target, network_bytes, cache
         environment = {**ENVIRONMENT, **(environment or {})}
         self._workers = [Worker(service, environment) for _ in range(os.cpu_count() or 1)]
 
@@ -88,17 +92,27 @@ class Builders:
         def one(candidate: Candidate, path: Path) -> Result | None:
             worker = free.pop()
             try:
-                worker.ask("build", self._spec(task, candidate), path, self._cache, timeout=BUILD_SECONDS)
-            except (ConvcError, Died, Hung) as error:
-                return Result(Outcome.BUILD, message=str(error))
-            except MemoryError:
-                return Result(Outcome.MEMORY, message="while it was built")
+                return self._build(worker, self._spec(task, candidate), path)
             finally:
                 free.append(worker)
-            return None
 
         with ThreadPoolExecutor(len(self._workers)) as pool:
             return list(pool.map(one, candidates, paths))
+
+    def _build(self, worker: Worker, spec: Spec, path: Path) -> Result | None:
+        for _ in range(KILLS):
+            try:
+                worker.ask("build", spec, path, self._cache, timeout=BUILD_SECONDS)
+            except Died as error:
+                if not error.killed:
+                    return Result(Outcome.BUILD, message=str(error))
+            except (ConvcError, Hung) as error:
+                return Result(Outcome.BUILD, message=str(error))
+            except MemoryError:
+                break
+            else:
+                return None
+        return Result(Outcome.MEMORY, message="while it was built")
 
     def _spec(self, task: Task, candidate: Candidate) -> Spec:
         bound = candidate.lowering.error_bound(candidate.workload, task.weights)
@@ -109,8 +123,10 @@ class Builders:
             asdict(candidate.config),
             task.weights,
             self._target,
-            self._sweep_bytes,
+            self._network_bytes,
             allowed_error(bound, precision),
+            self._fast_math,
+            self._remote,
         )
 
 
@@ -125,6 +141,7 @@ class StationMeasurer:
     stations: list[Station]
     _task: Task | None = None
     _reference: Module | None = None
+    _layer: Path = Path()
     _count: int = 0
     _folder: tempfile.TemporaryDirectory[str] = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="convc-tune-")
@@ -160,11 +177,15 @@ class StationMeasurer:
                 yield candidate, failure
         made = [Module(path, candidate.predicted) for path, candidate in modules.items()]
         for path, result in _Share(self.stations, self._layer, self._reference, made).run():
+            path.unlink()  # it may have as many weights as the layer; who has mapped it still has it
             yield modules[path], result
 
     def _open(self, task: Task) -> None:
         """Take up a layer: its arrays, and the untuned choice that all are compared with."""
-        self._task = None
+        if self._reference is not None:
+            self._reference.path.unlink(missing_ok=True)
+            self._layer.unlink(missing_ok=True)
+        self._task = self._reference = None
         ((path,), self._layer) = self._paths(1), self._paths(1)[0].with_suffix(".npz")
         inputs, expected = example(task)
         write_layer(self._layer, inputs, expected)
@@ -192,13 +213,17 @@ class _Share:
             self._parts.put(list(modules[start : start + size]))
         self._found: queue.SimpleQueue[tuple[Path, Result] | Exception | None] = queue.SimpleQueue()
         self._losses: dict[Path, int] = {}
+        self._reason = ""
         self._left = len(modules)
 
     def run(self) -> Iterator[tuple[Path, Result]]:
         """The results as they come."""
         while self._left:
             if not self._stations:
-                raise ConvcError("No machine is left to measure on.", hint="Run the same command again.")
+                raise ConvcError(
+                    f"No machine is left to measure on{self._reason}; what was measured is kept.",
+                    hint="Run the same command again.",
+                )
             working = list(self._stations)
             for station in working:
                 threading.Thread(target=self._work, args=(station,), daemon=True).start()
@@ -222,7 +247,8 @@ class _Share:
                 except queue.Empty:
                     return
                 self._measure(station, part)
-        except Lost:
+        except Lost as error:
+            self._reason = f": {error}"
             self._stations.remove(station)
             station.close()
         except Exception as error:  # raised again where the results are awaited

@@ -113,7 +113,31 @@ def open_records(path: Path) -> TunedRecords:
 
 def records_of(database: Database) -> TunedRecords:
     """The records in a database that is open."""
-    return TunedRecords(lambda machine, layer: database.best(machine, [layer], ENOUGH)[layer])
+    known: dict[Machine, Machine] = {}
+
+    def best(machine: Machine, layer: str) -> Sequence[Trial]:
+        if machine not in known:
+            known[machine] = known_as(machine, database)
+        return database.best(known[machine], [layer], ENOUGH)[layer]
+
+    return TunedRecords(best)
+
+
+def known_as(machine: Machine, database: Database) -> Machine:
+    """The machine under which a database has what was measured on it.
+
+    A GPU may be known by name and driver, which a compilation for its architecture does not ask for: of those
+    that fit, the one with the most trials.
+    """
+    rows = [row for row in database.summary() if _fits(row.machine, machine)]
+    return max(rows, key=lambda row: row.trials).machine if rows else machine
+
+
+def _fits(known: Machine, machine: Machine) -> bool:
+    wanted, found = machine.features, known.features
+    if wanted["kind"] != "cuda" or known.threads != machine.threads:
+        return known == machine
+    return all(found.get(name) == value for name, value in wanted.items())
 
 
 def _embedded(path: Path) -> Sequence[dict[str, object]]:
@@ -131,4 +155,9 @@ def _listed(trials: Iterable[Trial]) -> Source:
     for trial in sorted(trials, key=lambda t: t.measured_at):
         if trial.ok:
             layers.setdefault((trial.machine, trial.layer), {})[trial.variant, trial.version] = trial
-    return lambda machine, layer: list(layers.get((machine, layer), {}).values())
+
+    def found(machine: Machine, layer: str) -> Sequence[Trial]:
+        machines = {known for known, _ in layers if _fits(known, machine)}
+        return [t for known in machines for t in layers.get((known, layer), {}).values()]
+
+    return found

@@ -1,6 +1,6 @@
 """Runs candidates' modules on this machine's processor: is it right, does it keep to its memory, how long.
 
-Needs NumPy and convc's runtime, nothing of the compiler. A service for `Worker`: whatever a candidate does
+Needs NumPy and convc's runtime, nothing of the compiler. Services for `Worker`: whatever a candidate does
 happens in that process.
 """
 
@@ -10,124 +10,100 @@ import ctypes
 import mmap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convc.errors import ModuleError
-from convc.runtime import manifest as manifests
 from convc.runtime.arrays import address
-from convc.runtime.compare import relative_error
 from convc.runtime.host import check_machine, map_library
 from convc.runtime.manifest import TensorInfo
 from convc.runtime.module import load
-from convc.tune.recipe import Recipe
+from convc.tune.proof import MARK, NO_RESULT, STRIP, Loaded, Proof, read_layer
 from convc.types import Array
 
-STRIP = 1 << 16
-"""Bytes before and behind each tensor that are watched; pages beyond these end the process when touched."""
-
-_MARK = 0xA5
 _PAGE = mmap.PAGESIZE
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What one run of a candidate showed.
-
-    `error` is the largest error of the results relative to the largest of them, `allowed` what it may be;
-    `stray` says where the candidate wrote beside its results, "" for nowhere; `seconds` is of the first run.
-    """
-
-    error: float
-    allowed: float
-    stray: str
-    seconds: float
-
-
 class Guarded:
-    """An array in memory of its own, between two strips of known bytes and two pages without access."""
+    """An array in memory of its own, between two strips of known bytes and two pages without access.
+
+    Whoever touches these pages ends the process.
+    """
 
     def __init__(self, shape: Sequence[int], dtype: str) -> None:
         count, kind = int(np.prod(shape, dtype=np.int64)), np.dtype(dtype)
         nbytes = count * kind.itemsize
         start = _PAGE + STRIP
         whole = start + -(-(nbytes + STRIP) // _PAGE) * _PAGE + _PAGE
-        self._memory = mmap.mmap(-1, whole)
-        self._bytes = np.frombuffer(self._memory, np.uint8)
-        self._strips = self._bytes[_PAGE:start], self._bytes[start + nbytes : whole - _PAGE]
-        for strip in self._strips:
-            strip[:] = _MARK
-        self._own = self._bytes[start : start + nbytes]
+        self._memory = mmap.mmap(-1, whole, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = np.frombuffer(self._memory, np.uint8)
+        self._own = memory[start : start + nbytes]
+        self._strips = memory[_PAGE:start], memory[start + nbytes : whole - _PAGE]
         self.array: Array = np.frombuffer(self._memory, kind, count, start).reshape(shape)
-        base = address(self._bytes)
+        base = address(memory)
         libc = ctypes.CDLL(None, use_errno=True)
         for place in (base, base + whole - _PAGE):
             if libc.mprotect(ctypes.c_void_p(place), _PAGE, 0):
                 raise MemoryError("pages could not be protected")
 
     def spoil(self) -> None:
-        """Fill it with what is no result: of floating-point numbers with `nan`."""
-        self._own[:] = 0xFF
+        """Fill it with what is no result, and the strips with what they are to hold."""
+        self._own[:] = NO_RESULT
+        for strip in self._strips:
+            strip[:] = MARK
 
     @property
     def intact(self) -> bool:
         """Whether nothing was written beside the array."""
-        return all(bool((strip == _MARK).all()) for strip in self._strips)
+        return all(bool((strip == MARK).all()) for strip in self._strips)
 
 
-class Loaded:
-    """A candidate's module, mapped, with memory for all that it reads and writes."""
+Memory = dict[tuple[int, TensorInfo], Guarded]
+"""The tensors that candidates write, by their number and what they are.
 
-    def __init__(self, path: Path, inputs: Sequence[Array]) -> None:
-        manifest = manifests.read(path)
-        check_machine(path, manifest)
-        self.recipe = Recipe.from_json(manifest.options["trial"])
-        self._given = [
-            np.ascontiguousarray(s.pack(a)) for s, a in zip(self.recipe.inputs.values(), inputs, strict=True)
-        ]
-        sweeps = manifest.inputs[len(self._given) :]
-        self._read = [*self._given, *(_sweep(info.shape) for info in sweeps)]
-        self._written = [Guarded(info.shape, info.dtype) for info in manifest.outputs]
+All candidates of a layer write the same ones, in turns: which pages of memory one was given, and which of
+them the caches still hold, would make a difference of some percent.
+"""
+
+
+class HostLoaded(Loaded):
+    """A module for this processor, mapped into this process. Others may use the same `memory`."""
+
+    def __init__(self, path: Path, inputs: Sequence[Array], memory: Memory) -> None:
+        super().__init__(path, inputs)
+        check_machine(path, self.manifest)
+        sweeps = self.manifest.inputs[len(self.given) :]
+        self._read = [*self.given, *(_sweep(info.shape) for info in sweeps)]
+        for key in enumerate(self.manifest.outputs):
+            if key not in memory:
+                memory[key] = Guarded(key[1].shape, key[1].dtype)
+        self._written = [memory[key] for key in enumerate(self.manifest.outputs)]
         self._inputs = _pointers(self._read)
-        self._outputs = _pointers([g.array for g in self._written])
-        self._seconds = np.zeros(len(manifest.steps))
-        self._threads = manifest.threads
+        self._outputs = _pointers([guarded.array for guarded in self._written])
+        self._seconds = np.zeros(len(self.manifest.steps))
         self._run = map_library(path).convc_run
         self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
     def seconds(self) -> float:
-        """Run once; the seconds of the layer. Raises MemoryError."""
-        status = self._run(self._inputs, self._outputs, self._threads, address(self._seconds))
-        if status:
+        """See `Loaded`."""
+        threads = self.manifest.threads
+        if self._run(self._inputs, self._outputs, threads, address(self._seconds)):
             raise MemoryError("there was not enough memory for the kernel")
         return float(self._seconds[-1])
 
-    def prove(self, expected: Sequence[Array]) -> Proof:
-        """Run once on memory that holds no result, and look at what became of it."""
+    def spoil(self) -> None:
+        """See `Loaded`."""
         for guarded in self._written:
             guarded.spoil()
-        seconds = self.seconds()
-        return Proof(self.error(expected), self.recipe.tolerance, self._stray(), seconds)
 
-    def error(self, expected: Sequence[Array]) -> float:
-        """The largest error of the results that are there now."""
-        found = [g.array for g in self._written[: len(self.recipe.results)]]
-        pairs = zip(self.recipe.results, found, expected, strict=True)
-        return max(relative_error(stored.unpack(array), right) for stored, array, right in pairs)
+    def tensor(self, number: int) -> Array:
+        """See `Loaded`."""
+        return self._written[number].array
 
-    def _stray(self) -> str:
-        results = len(self.recipe.results)
-        copies = self._written[results : results + len(self._given)]
-        for guarded, given in zip(copies, self._given, strict=True):
-            if guarded.array.tobytes() != given.tobytes():
-                return "an input was changed"
-        for number, guarded in enumerate(self._written):
-            if not guarded.intact:
-                return "beside a result" if number < results else "beside an input"
-        return ""
+    def intact(self, number: int) -> bool:
+        """See `Loaded`."""
+        return self._written[number].intact
 
 
 class Runner:
@@ -137,15 +113,25 @@ class Runner:
         self._inputs: list[Array] = []
         self._expected: list[Array] = []
         self._loaded: dict[Path, Loaded] = {}
+        self._memory: Memory = {}
+
+    def load(self, path: Path, inputs: Sequence[Array]) -> Loaded:
+        """A candidate's module, where this service runs it."""
+        return HostLoaded(path, inputs, self._memory)
+
+    def describe(self) -> dict[str, str]:
+        """What times depend on and a target does not tell."""
+        return {}
 
     def open(self, layer: Path) -> None:
-        """Take a layer's arrays (see `write_layer`), and forget the last one's candidates."""
+        """Take a layer's arrays (see `proof.write_layer`), and forget the last one's candidates."""
         self._inputs, self._expected = read_layer(layer)
         self._loaded.clear()
+        self._memory.clear()
 
     def prove(self, path: Path) -> Proof:
         """Load a candidate and run it once."""
-        self._loaded[path] = Loaded(path, self._inputs)
+        self._loaded[path] = self.load(path, self._inputs)
         return self._loaded[path].prove(self._expected)
 
     def time(self, paths: Sequence[Path], runs: int) -> list[list[float]]:
@@ -155,44 +141,13 @@ class Runner:
         return [list(row) for row in zip(*times, strict=True)]
 
     def errors(self, paths: Sequence[Path]) -> list[float]:
-        """The errors of the last results: threads that race may be right once and wrong later."""
-        return [self._loaded[path].error(self._expected) for path in paths]
+        """The errors of another run of each: threads that race may be right once and wrong later."""
+        return [self._loaded[path].again(self._expected) for path in paths]
 
     def forget(self, paths: Sequence[Path]) -> None:
         """Free the memory of candidates that are done with."""
         for path in paths:
             self._loaded.pop(path, None)
-
-
-def write_layer(path: Path, inputs: Sequence[Array], expected: Sequence[Array]) -> None:
-    """Keep a layer's computed inputs and its results as `read_layer` reads them, row-major."""
-    arrays = {f"input{i}": a for i, a in enumerate(inputs)}
-    np.savez(path, allow_pickle=False, **arrays, **{f"result{i}": a for i, a in enumerate(expected)})
-
-
-def read_layer(path: Path) -> tuple[list[Array], list[Array]]:
-    """The inputs and results that `write_layer` kept. Raises ModuleError."""
-    try:
-        with np.load(path) as file:
-            found: dict[str, Any] = dict(file)
-    except (OSError, ValueError) as error:
-        raise ModuleError(f"The arrays of a layer, '{path}', cannot be read: {error}.") from error
-    inputs = [found[f"input{i}"] for i in range(sum(name.startswith("input") for name in found))]
-    return inputs, [found[f"result{i}"] for i in range(len(found) - len(inputs))]
-
-
-def _pointers(arrays: Sequence[Array]) -> Any:
-    return (ctypes.c_void_p * len(arrays))(*map(address, arrays))
-
-
-_SWEEPS: dict[tuple[int, ...], Array] = {}
-
-
-def _sweep(shape: tuple[int, ...]) -> Array:
-    """Bytes to push others out of the caches; all candidates read the same ones."""
-    if shape not in _SWEEPS:
-        _SWEEPS[shape] = np.ones(shape, "float32")
-    return _SWEEPS[shape]
 
 
 class Networks:
@@ -210,6 +165,20 @@ class Networks:
                 if number:  # the first run warms up
                     row.append(time.perf_counter() - start)
         return times
+
+
+def _pointers(arrays: Sequence[Array]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*map(address, arrays))
+
+
+_SWEEPS: dict[tuple[int, ...], Array] = {}
+
+
+def _sweep(shape: tuple[int, ...]) -> Array:
+    """Bytes to push others out of the caches; all candidates read the same ones."""
+    if shape not in _SWEEPS:
+        _SWEEPS[shape] = np.ones(shape, "float32")
+    return _SWEEPS[shape]
 
 
 def _example(info: TensorInfo) -> Array:

@@ -1,21 +1,22 @@
 """The search of one layer: which candidates to measure next.
 
-Three stages, each taking over where the one before has nothing left:
+Three stages, each giving what the one before has not to give:
 
-    ranked      the untuned choice and those with the lowest predicted times
+    ranked      the untuned choice, what was best for similar layers, and the lowest predicted times
     descent     steps from the best so far: one or two of its numbers changed to the next value that exists
                 (coordinate descent, as Droplet does: Canesche et al., TACO 2024)
     evolution   children of the fastest: numbers of two of them mixed, and some changed
 
-Whatever a stage offers is measured in the order of expected improvement (see `model`); what is expected to
-gain nothing is not measured at all. The same measurements and seed lead to the same steps: a run that was
-killed finds its way back through what it has recorded.
+and all that is left, where these do not fill a batch. What a stage offers is measured in the order of
+expected improvement (see `model`); what is expected to gain nothing is not measured at all. The same
+measurements and seed lead to the same steps: a run that was killed finds its way back through what it has
+recorded.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -35,15 +36,14 @@ WORTHWHILE = 0.002
 class Search:
     """Proposes candidates of a task and hears what came of them."""
 
-    def __init__(self, task: Task, seed: int, seeds: Sequence[Variant] = ()) -> None:
-        """`seeds` were the best for similar layers or machines: they come first."""
+    def __init__(self, task: Task, seed: int) -> None:
         self.task = task
         self._grid = Grid(task.candidates)
         self._model = LayerModel(task.candidates, self._grid)
         self._number = {c.variant: i for i, c in enumerate(task.candidates)}
         self._left = set(range(len(task.candidates)))
         self._seconds: dict[int, float] = {}
-        self._first = [0, *(self._number[v] for v in seeds if v in self._number)]
+        self._first = [0]
         digest = hashlib.sha256(f"{seed} {task.key}".encode()).digest()
         self._random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
@@ -60,6 +60,10 @@ class Search:
         found = float(self._model.improvement()[sorted(self._left)].max())
         return found if found > WORTHWHILE * self.best or 0 in self._left else 0.0
 
+    def suggest(self, variants: Iterable[Variant]) -> None:
+        """Have these proposed next after the untuned choice: they were the best for similar layers."""
+        self._first += [self._number[v] for v in variants if v in self._number]
+
     def propose(self, count: int) -> list[Candidate]:
         """The next candidates, best first; none when nothing is left that is worth a trial."""
         gain = self._model.improvement()
@@ -70,8 +74,6 @@ class Search:
                 offered.sort(key=lambda i: (-gain[i], i))
                 offered = [i for i in offered if gain[i] > WORTHWHILE * self.best]
             chosen |= dict.fromkeys(offered[: count - len(chosen)])
-            if chosen:
-                break
         return [self.task.candidates[i] for i in chosen]
 
     def learn(self, variant: Variant, seconds: float | None) -> None:
@@ -89,8 +91,8 @@ class Search:
     # ---- stages: numbers of candidates
 
     def _ranked(self) -> Iterator[int]:
+        yield from self._first
         if len(self._seconds) < RANKED:
-            yield from self._first
             yield from range(RANKED)  # candidates are sorted by predicted time
 
     def _descent(self) -> Iterator[int]:

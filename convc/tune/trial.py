@@ -14,6 +14,9 @@ from typing import Any
 
 from convc.target import Target
 
+HEADER = {"format": "convc tuning records", "version": 1}
+"""The first line of a file of trials; each other line is one as JSON, see `Trial.to_json`."""
+
 
 class Outcome(str, Enum):
     """What came of a trial. Only `OK` has a time that may be used; the others say why there is none."""
@@ -83,6 +86,11 @@ class Machine:
             features = {"kind": "cuda", "arch": gpu.arch, "sms": gpu.sms, "precision": gpu.precision}
         text = json.dumps({**features, **more}, sort_keys=True, separators=(",", ":"))
         return cls(text, 1 if gpu is not None else target.threads)
+
+    def with_features(self, **more: str) -> Machine:
+        """The same machine, known better."""
+        text = json.dumps({**self.features, **more}, sort_keys=True, separators=(",", ":"))
+        return Machine(text, self.threads)
 
     @property
     def features(self) -> Mapping[str, Any]:

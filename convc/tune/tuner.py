@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from convc.tune.database import Database
-from convc.tune.judge import Interval, winner
+from convc.tune.judge import winner
 from convc.tune.measurer import Measurer
 from convc.tune.progress import LayerState, Status, Watcher
 from convc.tune.search import Search
-from convc.tune.station import Result, Unusable
+from convc.tune.similar import seeds
+from convc.tune.station import Result, Unusable, recorded
 from convc.tune.tasks import Candidate, Task
 from convc.tune.trial import Machine, Outcome, Trial, Variant
-
-EXACTLY = Interval(1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,16 @@ class Tuner:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     watcher: Watcher = field(default_factory=Watcher)
-    seeds: Mapping[str, Sequence[Variant]] = field(default_factory=dict)
     layers: list[Layer] = field(init=False)
+    _elsewhere: list[tuple[str, Variant]] = field(init=False)
     _known: dict[tuple[str, Variant], Trial] = field(init=False)
     _start: float = field(init=False, default=0.0)
     _number: int = field(init=False, default=0)
     _session: str = field(init=False, default_factory=lambda: uuid.uuid4().hex[:12])
 
     def __post_init__(self) -> None:
-        self.layers = [Layer(t, Search(t, self.seed, self.seeds.get(t.key, ()))) for t in self.tasks]
+        self.layers = [Layer(t, Search(t, self.seed)) for t in self.tasks]
+        self._elsewhere = [*self.database.examples(self.machine, [t.key for t in self.tasks])]
         self._known = {
             (trial.layer, trial.variant): trial
             for trial in self.database.trials(machine=self.machine, layers=[t.key for t in self.tasks])
@@ -119,6 +118,8 @@ class Tuner:
 
     def _advance(self, layer: Layer) -> None:
         """Have a layer's search propose candidates, and find out about those that are not known."""
+        if not layer.trials:
+            layer.search.suggest(seeds(layer.task, [*self._found_here(), *self._elsewhere]))
         proposed = layer.search.propose(self._left())
         if not proposed:
             layer.search.finish()
@@ -146,42 +147,36 @@ class Tuner:
             found = layer.trials.get(candidate.variant)
             layer.search.learn(candidate.variant, found.seconds if found is not None and found.ok else None)
 
+    def _found_here(self) -> Iterator[tuple[str, Variant]]:
+        """The best of the layers that have been searched for a while."""
+        for layer in self.layers:
+            if len(layer.trials) > 1 and (best := layer.best) is not None:
+                yield best.workload, best.variant
+
     def _note(self, layer: Layer, candidate: Candidate, result: Result) -> None:
         """Keep what came of a candidate."""
-        trial = self._trial(layer, candidate, result)
+        untuned = candidate is layer.task.untuned
+        trial = recorded(self._blank(layer, candidate), result, layer.untuned, untuned=untuned)
         self.database.add(trial)
         layer.trials[candidate.variant] = trial
         self.watcher.trial(trial, self.status())
 
-    def _trial(self, layer: Layer, candidate: Candidate, result: Result) -> Trial:
-        """The record of a result; its time is that of the untuned choice times the ratio of both."""
+    def _blank(self, layer: Layer, candidate: Candidate) -> Trial:
+        """A candidate's trial before it is known what comes of it."""
         self._number += 1
         task = layer.task
-        trial = Trial(
+        return Trial(
             layer=task.key,
             op=task.workload.op,
             workload=str(task.workload),
             variant=candidate.variant,
             version=candidate.lowering.version,
             machine=self.machine,
-            outcome=result.outcome,
-            runs=result.runs,
-            error=result.error,
+            outcome=Outcome.BUILD,
             predicted=candidate.predicted,
-            message=result.message,
-            measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             session=self._session,
             number=self._number,
         )
-        if result.outcome is not Outcome.OK:
-            return trial
-        is_untuned = candidate is task.untuned
-        anchor = result.seconds if is_untuned else layer.untuned
-        relative = EXACTLY if is_untuned else result.relative
-        assert anchor is not None
-        assert relative is not None
-        found = relative.scaled(anchor)
-        return replace(trial, seconds=found.middle, low=found.low, high=found.high)
 
     # ---- the state, for whoever watches
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,35 +30,49 @@ _ORPHAN_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 
 
-class Died(Exception):
-    """The process ended while it worked on a request; the message says how, and its last words."""
+class Gone(Exception):
+    """All that the service held is gone. It may say so itself, of what it holds elsewhere."""
 
 
-class Hung(Exception):
+class Died(Gone):
+    """The process ended while it worked on a request; the message says how, and its last words.
+
+    `killed`: by somebody else, be it a person or a system without memory. Nothing that a kernel does ends its
+    process by SIGKILL.
+    """
+
+    def __init__(self, message: str, *, killed: bool = False) -> None:
+        super().__init__(message)
+        self.killed = killed
+
+
+class Hung(Gone):
     """The process did not answer in time and was killed."""
 
 
 class Worker:
-    """A process that serves `service` ("package.module:Class"). It is started when it is first needed."""
+    """A process that serves `service` ("package.module:Class"). It is started when it is first needed.
 
-    def __init__(self, service: str, environment: dict[str, str] | None = None) -> None:
-        self._service = service
+    `arguments` are those of the class.
+    """
+
+    def __init__(
+        self, service: str, environment: dict[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> None:
+        self._service, self._arguments = service, arguments
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
+        self.running = False
+        """Whether the service holds what it was given: after `Gone` it has to be given all of it again."""
         self._closed = False
         self._answers = -1
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the worker is)
 
-    @property
-    def running(self) -> bool:
-        """Whether there is a process: after `Died` and `Hung` there is none until the next request."""
-        return self._process is not None
-
     def ask(self, method: str, *arguments: Any, timeout: float) -> Any:
         """What the service's method returns.
 
-        Raises what the method raised where that is a ConvcError, else `Died` or, after `timeout` seconds,
-        `Hung`.
+        Raises what the method raised where that is a ConvcError or `Gone`, else `Died` or, after `timeout`
+        seconds, `Hung`.
         """
         process = self._process or self._start()
         assert process.stdin is not None
@@ -67,14 +82,19 @@ class Worker:
             process.stdin.flush()
             answer = self._receive(time.monotonic() + timeout)
         except (BrokenPipeError, EOFError):
-            raise Died(self._end()) from None
+            raise self._death() from None
         except TimeoutError:
             self._stop(kill=True)
             raise Hung(f"no answer within {timeout:.0f} s") from None
         kind, value = pickle.loads(answer)
+        self.running = not isinstance(value, Gone)
         if kind == "error":
             raise value
         return value
+
+    def restart(self) -> None:
+        """End the process; the next request starts another."""
+        self._stop(kill=True)
 
     def close(self) -> None:
         """End the process, if there is one, whatever it is doing; there will be no other."""
@@ -82,7 +102,7 @@ class Worker:
         self._stop(kill=True)
 
     def _stop(self, *, kill: bool) -> None:
-        process, self._process = self._process, None
+        process, self._process, self.running = self._process, None, False
         if process is None:
             return
         if kill:
@@ -112,7 +132,7 @@ class Worker:
         self._words.truncate()
         self._answers, theirs = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, self._service, str(theirs)],
+            [sys.executable, "-c", _MAIN, self._service, str(theirs), *self._arguments],
             stdin=subprocess.PIPE,
             stdout=self._words,
             stderr=self._words,
@@ -141,8 +161,8 @@ class Worker:
             nbytes -= len(part)
         return b"".join(parts)
 
-    def _end(self) -> str:
-        """How the process ended, in words."""
+    def _death(self) -> Died:
+        """How the process ended."""
         process = self._process
         assert process is not None
         try:
@@ -153,29 +173,32 @@ class Worker:
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
-        return f"{how}: {lines[-1]}" if lines else how
+        return Died(f"{how}: {lines[-1]}" if lines else how, killed=status == -signal.SIGKILL)
 
 
-_MAIN = "import sys; from convc.tune.worker import serve; serve(sys.argv[1], int(sys.argv[2]))"
+_MAIN = "import sys; from convc.tune.worker import serve; serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])"
 
 
-def serve(service: str, answers: int) -> None:
+def serve(service: str, answers: int, *arguments: str) -> None:
     """The process's side: answer requests from standard input until that is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     module, _, name = service.partition(":")
-    made = getattr(importlib.import_module(module), name)()
+    made = getattr(importlib.import_module(module), name)(*arguments)
     requests = os.fdopen(os.dup(0), "rb")
     with os.fdopen(answers, "wb") as out, Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         while (request := _next(requests)) is not None:
-            method, arguments = request
-            try:
-                answer = "value", getattr(made, method)(*arguments)
-            except (ConvcError, MemoryError) as error:
-                answer = "error", error
-            data = pickle.dumps(answer)
+            data = _answer(made, *request)
             out.write(_LENGTH.pack(len(data)) + data)
             out.flush()
+
+
+def _answer(service: Any, method: str, arguments: tuple[Any, ...]) -> bytes:
+    """What a method returns or raises. No error stays here: its frames hold what may have to be freed."""
+    try:
+        return pickle.dumps(("value", getattr(service, method)(*arguments)))
+    except (ConvcError, MemoryError, Gone) as error:
+        return pickle.dumps(("error", error))
 
 
 def _next(requests: BinaryIO) -> Any:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import convc.codegen
 from convc.codegen.cache import ObjectCache
+from convc.compiler import Compilation, Options, plan
+from convc.frontends.builder import Network
+from convc.progress import Progress
 from convc.runtime import manifest as manifests
 from convc.runtime.manifest import Weights
+from convc.schedules.cpu.generic import GenericConfig
+from convc.tune.measurer import StationMeasurer
+from convc.tune.station import Result
+from convc.tune.tasks import Candidate, Task
 from convc.tune.trial_module import Spec, build
 
 GOOD, SLOW = 1, 2
@@ -26,17 +35,35 @@ BEHAVIOURS = {
     18: "outputs[1][2] += 1;",
     19: "return -1;",
     20: "if (calls > 3) abort();",
+    21: "raise(SIGILL);",
+    22: "pthread_create(&other, 0, crash, 0), pthread_join(other, 0);",
+    23: "deep(1 << 20);",
+    24: "_exit(0);",
+    25: "if (calls == 1) usleep(700000);",
+    26: "raise(SIGKILL);",
+    27: "if (access(MARKER, F_OK)) { fclose(fopen(MARKER, \"w\")); raise(SIGKILL); }",
+    28: "if (calls == 4 && access(MARKER, F_OK)) { fclose(fopen(MARKER, \"w\")); raise(SIGKILL); }",
 }
 """By number: statements after the right results were written to `y`."""
 
 BUILDER_DIES, BUILDER_HANGS, REFUSED = 30, 31, 32
 
+NATIVE = Path(convc.codegen.__file__).parent / "native"
+
 SOURCE = """
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+#define MARKER "%(marker)s"
+const int convc_step_count = %(steps)d;
 static int calls;
+static pthread_t other;
+static void *crash(void *unused) { abort(); }
+static int deep(int left) { volatile char frame[4096] = {left}; return left ? deep(left - 1) + frame[0] : 0; }
 int convc_run(float **inputs, float **outputs, int threads, double *seconds) {
   struct timespec pause = {0, %(pause)d};
   float *y = outputs[0];
@@ -50,6 +77,24 @@ int convc_run(float **inputs, float **outputs, int threads, double *seconds) {
   return 0;
 }
 """
+
+
+def one_layer() -> Compilation:
+    """A network of one relu."""
+    net = Network("one", seed=0)
+    net.output(net.relu(net.input("x", (8, 1024))))
+    return plan(net.graph, Options(threads=2), Progress())
+
+
+def behaving(task: Task, number: int) -> Candidate:
+    """A candidate of that layer with this behaviour."""
+    return replace(task.untuned, config=GenericConfig(number))
+
+
+def measured(measurer: StationMeasurer, task: Task, numbers: Sequence[int]) -> dict[int, Result]:
+    """What came of candidates with these behaviours, each by its number."""
+    found = measurer.measure(task, [behaving(task, number) for number in numbers])
+    return {c.config.threads: result for c, result in found}
 
 
 class Builder:
@@ -72,10 +117,12 @@ class Builder:
             "pause": 0,
             "seconds": {GOOD: 2e-3, SLOW: 3e-3}.get(number, 1e-3),
             "behaviour": BEHAVIOURS.get(number, ""),
+            "marker": path.with_suffix(".once"),
         }
         path.with_suffix(".c").write_text(SOURCE % values)
-        command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(path), str(path.with_suffix(".c")), "-lm"]
-        subprocess.run(command, check=True)
+        sources = [str(path.with_suffix(".c")), *([str(NATIVE / "rpc.c")] if spec.remote else [])]
+        flags = ["-shared", "-fPIC", "-pthread", "-O1"]
+        subprocess.run(["cc", *flags, "-o", str(path), *sources, "-lm"], check=True)
         size = -(-path.stat().st_size // manifests.PAGE) * manifests.PAGE
         with path.open("r+b") as file:
             file.truncate(size)

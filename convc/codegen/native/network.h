@@ -18,3 +18,6 @@ extern const size_t convc_workspace_bytes;
 /* Clear the border of a contiguous array of `outer` boxes; a box has `rank` axes of `extent`, then `inner` bytes. */
 void zero_border(char *box, int64_t outer, int rank, const int64_t *extent, const int64_t *before,
                  const int64_t *after, int64_t inner);
+
+/* Send memory from the caches back to where it came from, where the processor knows how. */
+void evict(const char *from, int64_t bytes);

@@ -31,6 +31,20 @@ void zero_border(char *box, int64_t outer, int rank, const int64_t *extent, cons
   }
 }
 
+/* ---- for measurements ---- */
+
+void evict(const char *from, int64_t bytes) {
+#if defined(__x86_64__)
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_ia32_clflush(from + i);
+  __builtin_ia32_mfence();
+#elif defined(__aarch64__)
+  for (int64_t i = 0; i < bytes; i += 64) __asm__ volatile("dc civac, %0" ::"r"(from + i) : "memory");
+  __asm__ volatile("dsb sy" ::: "memory");
+#else
+  (void)from, (void)bytes;
+#endif
+}
+
 /* ---- weights: mapped from this very file, whose end says where they are (see runtime/manifest.py) ---- */
 
 typedef struct {

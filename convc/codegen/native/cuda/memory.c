@@ -62,6 +62,18 @@ __attribute__((visibility("default"))) int convc_cuda_read(Handle *handle, CUdev
   return result ? driver_failed(&handle->driver, result, "copying from the device", 0) : OK;
 }
 
+/* Copy to the device when all that it was given is done. */
+__attribute__((visibility("default"))) int convc_cuda_write(Handle *handle, CUdeviceptr to, const void *from,
+                                                             uint64_t bytes) {
+  int status = enter(handle);
+  if (status) return status;
+  CUresult result = handle->driver.cuCtxSynchronize();
+  if (!result && bytes) result = handle->driver.cuMemcpyHtoDAsync_v2(to, from, bytes, handle->own);
+  if (!result) result = handle->driver.cuStreamSynchronize(handle->own);
+  leave(handle);
+  return result ? driver_failed(&handle->driver, result, "copying to the device", 0) : OK;
+}
+
 /* The device that a pointer belongs to, or -1: the driver fails for other pointers. */
 __attribute__((visibility("default"))) int convc_cuda_owner(Handle *handle, CUdeviceptr pointer, int *ordinal) {
   int status = enter(handle);
