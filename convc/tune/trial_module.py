@@ -109,9 +109,7 @@ def _write_for_device(
     built = build_kernels(kernels, cache, 1, lambda: None, fast_math=spec.fast_math)
     sizes = tuple(map(_nbytes, inputs)), tuple(map(_nbytes, outputs))
     launches = device_program(sizes, program, symbols, built, spec.target)
-    return cuda_link.write_module(
-        launches, cuda_link.runtime_objects(spec.target, cache), spec.target, path
-    )
+    return cuda_link.write_module(launches, cuda_link.runtime_objects(spec.target, cache), spec.target, path)
 
 
 def _nbytes(info: TensorInfo) -> int:

@@ -41,8 +41,8 @@ BEHAVIOURS = {
     24: "_exit(0);",
     25: "if (calls == 1) usleep(700000);",
     26: "raise(SIGKILL);",
-    27: "if (access(MARKER, F_OK)) { fclose(fopen(MARKER, \"w\")); raise(SIGKILL); }",
-    28: "if (calls == 4 && access(MARKER, F_OK)) { fclose(fopen(MARKER, \"w\")); raise(SIGKILL); }",
+    27: 'if (access(MARKER, F_OK)) { fclose(fopen(MARKER, "w")); raise(SIGKILL); }',
+    28: 'if (calls == 4 && access(MARKER, F_OK)) { fclose(fopen(MARKER, "w")); raise(SIGKILL); }',
 }
 """By number: statements after the right results were written to `y`."""
 
