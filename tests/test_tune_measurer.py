@@ -103,6 +103,7 @@ def test_real_candidates_are_right_and_timed(compilation: Compilation, tmp_path:
     net = Network("conv", seed=0)
     x = net.input("x", (2, 19, 11, 9))
     net.output(net.relu(net.add(net.conv(x, 24, 3, padding=1), net.conv(x, 24, 1))))
+    net.output(net.conv_transpose(x, 8, 2, stride=2))
     planned = compiler.plan(net.graph, Options(threads=2), Progress())
     builders = Builders(planned.target, 1 << 20, tmp_path)
     with StationMeasurer(builders, [local_station()]) as measurer:

@@ -62,7 +62,6 @@ class Spec:
 DEVICE_RUNS = 3
 """Of the layer in a module for a GPU; the last one counts."""
 
-
 Packed = dict[tuple[str, Workload, int], Array]
 """Constants as lowerings store them, which is the same for all configurations."""
 
@@ -128,7 +127,8 @@ def _recipe(spec: Spec) -> Recipe:
 
 
 def _lowering(spec: Spec) -> Lowering:
-    return next(lw for lw in lowerings(spec.target) if lw.name == spec.lowering)
+    found = (lw for lw in lowerings(spec.target) if lw.name == spec.lowering)
+    return next(lw for lw in found if spec.workload.op in lw.ops)
 
 
 def _program(spec: Spec, packed: Packed) -> tuple[Program, Tensors, Tensors]:

@@ -176,7 +176,12 @@ class Worker:
         return Died(f"{how}: {lines[-1]}" if lines else how, killed=status == -signal.SIGKILL)
 
 
-_MAIN = "import sys; from convc.tune.worker import serve; serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])"
+_MAIN = """
+import sys
+sys.path[:] = filter(None, sys.path)  # "" is the working folder, which may have a folder named convc
+from convc.tune.worker import serve
+serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
+"""
 
 
 def serve(service: str, answers: int, *arguments: str) -> None:
