@@ -109,7 +109,7 @@ def test_real_candidates_are_right_and_timed(compilation: Compilation, tmp_path:
     with StationMeasurer(builders, [local_station()]) as measurer:
         for one in tasks(planned):
             by_lowering = {c.lowering.name: c for c in reversed(one.candidates)}
-            chosen = list(by_lowering.values())
+            chosen = list(dict.fromkeys((*by_lowering.values(), one.candidates[-1])))
             found = dict(measurer.measure(one, chosen))
             assert len(found) == len(chosen) > 1
             for candidate, result in found.items():
