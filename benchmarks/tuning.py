@@ -5,9 +5,10 @@
     python benchmarks/tuning.py --trials 10 --random 500 FOLDER   # every network of a folder
 
 For each distinct layer: so many random candidates are measured, and a search of `--trials` candidates is made
-that knows nothing of them, only of the layers before it. Then both winners run in turns with the untuned
-choice. `speed` is the search's winner relative to that of the random ones: above 1 it is faster. Candidates
-and how they are timed: convc/tune/trial_module.py.
+that knows nothing of them, only of the layers before it. The fastest of each are measured once more, since
+the least of many times is partly luck, and the fastest of these count. `speed` is the search's winner
+relative to that of the random ones: above 1 it is faster. Candidates and how they are timed:
+convc/tune/trial_module.py.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from rich.table import Table
 from convc.errors import OptionError
 
 DEFAULT = ("resnet50", "mobilenet_v2")
+FINALISTS = 4
+"""Of each side."""
 Row = dict[str, Any]
 
 
@@ -68,9 +71,10 @@ def compared(measurer: Any, network: str, task: Any, trials: int, random: int, k
     by_variant = {c.variant: c for c in task.candidates}
     sample = measured(measurer, task, drawn(task, random))
     mine = searched(measurer, task, trials, known)
-    first, best = (min(found, key=found.__getitem__) for found in (mine, sample))
+    sides = [sorted(found, key=found.__getitem__)[:FINALISTS] for found in (mine, sample)]
+    times = measured(measurer, task, [by_variant[v] for v in dict.fromkeys((*sides[0], *sides[1]))])
+    first, best = (min(side, key=times.__getitem__) for side in sides)
     known.append((str(task.workload), first))
-    times = measured(measurer, task, [by_variant[v] for v in dict.fromkeys((first, best))])
     return {
         "network": network,
         "layer": task.name,
