@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness bench-tuning
+BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness bench-tuning \
+	bench-metaschedule
 
 .PHONY: demo test lint types check clean bench-gpu-build $(BENCHMARKS)
 

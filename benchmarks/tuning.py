@@ -5,8 +5,8 @@
     python benchmarks/tuning.py --trials 10 --random 500 FOLDER   # every network of a folder
 
 For each distinct layer: so many random candidates are measured, and a search of `--trials` candidates is made
-that knows nothing of them, only of the layers before it. The fastest of each are measured once more, since
-the least of many times is partly luck, and the fastest of these count. `speed` is the search's winner
+that knows nothing of them, only of the layers before it. The fastest of each are measured again, since the
+least of many times is partly luck, and the fastest of these count. `speed` is the search's winner
 relative to that of the random ones: above 1 it is faster. Candidates and how they are timed:
 convc/tune/trial_module.py.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import click
@@ -31,6 +31,8 @@ from convc.errors import OptionError
 DEFAULT = ("resnet50", "mobilenet_v2")
 FINALISTS = 4
 """Of each side."""
+FINALS = 3
+"""Times that they are measured."""
 Row = dict[str, Any]
 
 
@@ -66,14 +68,21 @@ def searched(measurer: Any, task: Any, trials: int, known: Sequence[tuple[str, A
     return found
 
 
+def winners(measurer: Any, task: Any, sides: Sequence[Sequence[Any]]) -> tuple[list[Any], dict[Any, float]]:
+    """The fastest variant of each side, and the times of all: medians of several measurements in turns."""
+    by_variant = {c.variant: c for c in task.candidates}
+    every = [by_variant[v] for v in dict.fromkeys(v for side in sides for v in side)]
+    rounds = [measured(measurer, task, every) for _ in range(FINALS)]
+    times = {v: median(found[v] for found in rounds) for v in set.intersection(*map(set, rounds))}
+    return [min((v for v in side if v in times), key=times.__getitem__) for side in sides], times
+
+
 def compared(measurer: Any, network: str, task: Any, trials: int, random: int, known: Any) -> Row:
     """One layer's row."""
-    by_variant = {c.variant: c for c in task.candidates}
     sample = measured(measurer, task, drawn(task, random))
     mine = searched(measurer, task, trials, known)
     sides = [sorted(found, key=found.__getitem__)[:FINALISTS] for found in (mine, sample)]
-    times = measured(measurer, task, [by_variant[v] for v in dict.fromkeys((*sides[0], *sides[1]))])
-    first, best = (min(side, key=times.__getitem__) for side in sides)
+    (first, best), times = winners(measurer, task, sides)
     known.append((str(task.workload), first))
     return {
         "network": network,

@@ -215,9 +215,11 @@ def _sentence(out: Path, tuned: Tuned, seconds: float) -> str:
     if relative is not None:
         times = f"{relative.middle:.3f} ({relative.low:.3f} to {relative.high:.3f}){end}"
         end = f", measured {times if tuned.kept else f'left untuned: tuned it took {times}'}"
+    count = len(tuned.withdrawn)
+    withdrawn = f"; {count} best trials did not hold in the network" if count else ""
     return (
         f"{out}: {status.trials} trials of {len(status.layers)} layers, {status.failures} failed; predicted "
-        f"{status.best / status.untuned:.3f}{end}; {seconds:.0f} s"
+        f"{status.best / status.untuned:.3f}{end}{withdrawn}; {seconds:.0f} s"
     )
 
 
@@ -234,5 +236,6 @@ def _json(out: Path, tuned: Tuned) -> str:
             "predicted_ratio": status.best / status.untuned,
             "measured_ratio": measured,
             "kept": tuned.kept,
+            "withdrawn": list(tuned.withdrawn),
         }
     )

@@ -16,20 +16,19 @@ from convc.runtime.module import Module
 from convc.tune.boards import board_stations
 from convc.tune.database import Database
 from convc.tune.exchange import Exported, export
-from convc.tune.judge import Interval, ratio
+from convc.tune.judge import Interval
 from convc.tune.measurer import Builders, StationMeasurer, local_station
 from convc.tune.progress import Status, Watcher
 from convc.tune.records import known_as, machine_of, records_of
 from convc.tune.search import Search
+from convc.tune.settle import compare, corrections
 from convc.tune.station import Station
 from convc.tune.tasks import Task, tasks
 from convc.tune.trial import Trial
 from convc.tune.tuner import Budget, Tuner
-from convc.tune.worker import Worker
 
-ROUNDS, MOST_ROUNDS = 20, 100
-"""Runs of each network in the comparison at the end: so many, again and again until it is clear."""
-COMPARISON_SECONDS = 300.0
+SETTLING = 4
+"""Times at most that the tuned network is compiled with corrected records, and compared again."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class Tuned:
 
     `trials` are those of the network's layers on this machine, earlier runs' included. `ratio` is the tuned
     network's time over the untuned one's, both run in turns, None where they do not run on this machine;
-    `kept` says whether the module is the tuned one, which it is not where that is slower.
+    `kept` says whether the module is the tuned one, which it is not where that is slower. `withdrawn` are the
+    workloads whose best trial did not hold in the network, see `settle`.
     """
 
     module: Module
@@ -46,6 +46,7 @@ class Tuned:
     trials: Sequence[Trial]
     ratio: Interval | None
     kept: bool
+    withdrawn: tuple[str, ...] = ()
 
 
 def autotune(
@@ -98,7 +99,7 @@ def autotune(
             tuner = Tuner(found, machine, records, measurer, budget, seed, watcher or Watcher())
             tuner.run()
         tried = [trial for layer in tuner.layers for trial in layer.trials.values()]
-        return _better(model, untuned, records, tuner.status(), tried, progress, verify=verify, cache=cache)
+        return _settled(model, untuned, records, tuner.status(), tried, progress, verify=verify, cache=cache)
 
 
 def _stations(compilation: Compilation, tracker: str | None, key: str | None) -> list[Station]:
@@ -178,7 +179,7 @@ def chosen(found: Sequence[Task], compilation: Compilation, layers: Sequence[str
     return [task for task in found if not keys or task.key in keys]
 
 
-def _better(
+def _settled(
     model: Any,
     untuned: Compilation,
     database: Database,
@@ -189,31 +190,30 @@ def _better(
     verify: bool,
     cache: Path | None,
 ) -> Tuned:
-    """The network compiled with the records, or without where that is found to be faster."""
-    tuned = plan(model, replace(untuned.options, records=records_of(database)), progress)
+    """The network compiled with the records, or without where that is found to be faster.
+
+    Where it can run here, records that do not hold in the network are corrected first.
+    """
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    folder = Path(scratch.name)
-    after = build(tuned, folder / "network.so", progress, verify=verify, cache=cache)
-    if untuned.target.name != "host":
-        after.own(scratch)
-        return Tuned(after, status, trials, None, True)
-    build(untuned, folder / "untuned.so", progress, verify=False, cache=cache)
-    with progress.stage("compare with untuned"):
-        relative = compare(folder / "network.so", folder / "untuned.so")
-    kept = relative.middle <= 1.0
-    module = after if kept else build(untuned, folder / "untuned.so", progress, verify=verify, cache=cache)
+    path, before = Path(scratch.name) / "network.so", Path(scratch.name) / "untuned.so"
+    found, withdrawn = None, dict[str, None]()
+    if untuned.target.name == "host":
+        build(untuned, before, progress, verify=False, cache=cache)
+    for _ in range(SETTLING):
+        tuned = plan(model, replace(untuned.options, records=records_of(database)), progress)
+        if untuned.target.name != "host":
+            break
+        build(tuned, path, progress, verify=False, cache=cache)
+        with progress.stage("compare with untuned"):
+            found = compare(path, before)
+        wrong = corrections(tuned, untuned, found, database)
+        for trial in wrong:
+            database.add(trial)
+            withdrawn[trial.workload] = None
+        if not wrong:
+            break
+    relative = found and found.whole
+    kept = relative is None or relative.middle <= 1.0
+    module = build(tuned if kept else untuned, path, progress, verify=verify, cache=cache)
     module.own(scratch)
-    return Tuned(module, status, trials, relative, kept)
-
-
-def compare(path: Path, reference: Path) -> Interval:
-    """How many times as long as another a module takes, both run in turns in a process of their own."""
-    with Worker("convc.tune.runner:Networks", {"OPENBLAS_NUM_THREADS": "1"}) as worker:
-        times: list[float] = []
-        others: list[float] = []
-        while True:
-            found = worker.ask("time", [path, reference], ROUNDS, timeout=COMPARISON_SECONDS)
-            times, others = times + found[0], others + found[1]
-            relative = ratio(times, others)
-            if not relative.low <= 1.0 <= relative.high or len(times) >= MOST_ROUNDS:
-                return relative
+    return Tuned(module, status, trials, relative, kept, tuple(withdrawn))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -151,20 +150,19 @@ class Runner:
 
 
 class Networks:
-    """The service that times whole modules against each other."""
+    """The service that profiles whole modules beside each other."""
 
-    def time(self, paths: Sequence[Path], runs: int) -> list[list[float]]:
-        """Seconds of each module (a row) in each of so many rounds, in which all take turns."""
+    def profile(self, paths: Sequence[Path], runs: int) -> list[list[list[float]]]:
+        """For each module the seconds of its steps in each of so many rounds, in which all take turns."""
         modules = [load(path) for path in paths]
-        feeds = [[_example(info) for info in module.inputs] for module in modules]
-        times: list[list[float]] = [[] for _ in modules]
+        feeds = [{info.name: _example(info) for info in module.inputs} for module in modules]
+        rows: list[list[list[float]]] = [[] for _ in modules]
         for number in range(runs + 1):
-            for module, arrays, row in zip(modules, feeds, times, strict=True):
-                start = time.perf_counter()
-                module(*arrays)
+            for module, arrays, own in zip(modules, feeds, rows, strict=True):
+                seconds = module.profile(arrays, repeat=1)
                 if number:  # the first run warms up
-                    row.append(time.perf_counter() - start)
-        return times
+                    own.append(seconds)
+        return rows
 
 
 def _pointers(arrays: Sequence[Array]) -> Any:

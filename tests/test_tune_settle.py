@@ -1,0 +1,159 @@
+"""What a trial found must hold in the network: layers that are slower in place get another choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from formula_measurer import FormulaMeasurer
+
+from convc import compiler
+from convc.compiler import Compilation, Options
+from convc.frontends.builder import Network
+from convc.ir import Graph
+from convc.progress import Progress
+from convc.tune import autotune
+from convc.tune.database import Database
+from convc.tune.judge import Interval
+from convc.tune.records import TunedRecords, machine_of, records_of
+from convc.tune.settle import Comparison, Profile, compare, corrections
+from convc.tune.tasks import tasks
+from convc.tune.trial import Trial
+from convc.tune.tuner import Budget, Tuner
+
+OPTIONS = Options(threads=2)
+ROUNDS = 20
+
+
+def network() -> Graph:
+    """Two layers of equal work among others."""
+    net = Network("twins", seed=4)
+    x = net.relu(net.conv(net.input("image", (1, 3, 20, 18)), 16, 3, padding=1))
+    for _ in range(2):
+        x = net.relu(net.conv(x, 16, 3, padding=1))
+    x = net.relu(net.conv(x, 40, 1, stride=2))
+    net.output(net.linear(net.flatten(net.global_average_pool(x)), 7))
+    return net.graph
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """Trials of the network, by formula: many a layer is faster tuned."""
+    untuned = planned()
+    with Database.open(tmp_path / "tuning.db") as opened:
+        machine = machine_of(untuned.target)
+        Tuner(tasks(untuned), machine, opened, FormulaMeasurer(), Budget(None, 60)).run()
+        yield opened
+
+
+def planned(records: TunedRecords | None = None) -> Compilation:
+    return compiler.plan(network(), replace(OPTIONS, records=records), Progress())
+
+
+def described(compilation: Compilation) -> dict[str, tuple[str, Mapping[str, int]]]:
+    return {p.name: (p.chosen, p.config) for p in compiler.layer_plans(compilation)}
+
+
+def differing(tuned: Compilation, untuned: Compilation) -> list[str]:
+    mine, other = described(tuned), described(untuned)
+    return [name for name in mine if mine[name] != other[name]]
+
+
+def ran(tuned: Compilation, times: Callable[[str], float], wander: float = 0.001) -> Comparison:
+    """Both networks in turns: each step takes 1 ms untuned, and so many times that tuned."""
+    steps = compiler.describe(tuned).steps
+    noise = 1 + wander * np.random.default_rng(0).standard_normal((ROUNDS, len(steps)))
+    usual = 1e-3 * np.ones((ROUNDS, len(steps)))
+    return Comparison(Profile(steps, usual * noise * [times(s) for s in steps]), Profile(steps, usual))
+
+
+def corrected(database: Database, times: Callable[[str], float], wander: float = 0.001) -> list[Trial]:
+    tuned = planned(records_of(database))
+    return corrections(tuned, planned(), ran(tuned, times, wander), database)
+
+
+def test_a_layer_that_is_slower_in_place_gets_another_choice(database: Database) -> None:
+    tuned = planned(records_of(database))
+    slow = differing(tuned, planned())[0]
+    found = corrected(database, lambda step: 1.3 if step == slow else 0.9)
+    assert len(found) == 1
+    node = next(n for n in tuned.choices if n.name == slow)
+    (trial,) = found
+    assert trial.layer == tuned.choices[node].workload.key
+    database.add(trial)
+    assert described(planned(records_of(database)))[slow] != described(tuned)[slow]
+    others = {name: how for name, how in described(tuned).items() if name != slow}
+    again = described(planned(records_of(database)))
+    assert {name: again[name] for name in others} == others
+
+
+def test_the_time_is_the_untuned_choice_s_times_the_ratio(database: Database) -> None:
+    slow = differing(planned(records_of(database)), planned())[0]
+    (trial,) = corrected(database, lambda step: 1.3 if step == slow else 1.0)
+    untuned = next(t for t in database.trials() if t.layer == trial.layer)
+    assert trial.seconds is not None
+    assert untuned.seconds is not None
+    assert trial.seconds == pytest.approx(1.3 * untuned.seconds, rel=1e-3)
+    assert trial.low <= trial.seconds <= trial.high
+    assert trial.runs == ROUNDS
+    assert trial.message == "in the network"
+
+
+@pytest.mark.parametrize(("times", "wander"), [(0.9, 0.001), (1.0, 0.05)], ids=["faster", "unclear"])
+def test_what_holds_stays(times: float, wander: float, database: Database) -> None:
+    assert corrected(database, lambda step: times, wander) == []
+
+
+def test_layers_that_are_as_untuned_are_left(database: Database) -> None:
+    changed = differing(planned(records_of(database)), planned())
+    assert corrected(database, lambda step: 0.9 if step in changed else 2.0) == []
+
+
+def test_layers_of_equal_work_are_judged_together(database: Database) -> None:
+    tuned = planned(records_of(database))
+    changed = differing(tuned, planned())
+    keys: dict[tuple[str, str], list[str]] = {}
+    for node, choice in tuned.choices.items():
+        if node.name in changed:
+            keys.setdefault((choice.workload.key, str(described(tuned)[node.name])), []).append(node.name)
+    pair = next(names for names in keys.values() if len(names) > 1)
+    assert corrected(database, lambda step: {pair[0]: 1.2, pair[1]: 0.7}.get(step, 1.0)) == []
+    assert len(corrected(database, lambda step: {pair[0]: 1.4, pair[1]: 0.7}.get(step, 1.0))) == 1
+
+
+def test_tuning_goes_on_until_all_holds(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this network whatever is not untuned is slower."""
+    monkeypatch.setattr(autotune, "SETTLING", 1000)
+    untuned, compared = planned(), []
+
+    def compare(path: Path, other: Path) -> Comparison:
+        tuned = planned(records_of(database))
+        slow = differing(tuned, untuned)
+        compared.append(slow)
+        return ran(tuned, lambda step: 1.2 if step in slow else 1.0)
+
+    monkeypatch.setattr(autotune, "compare", compare)
+    before = len(database.trials())
+    tuned = autotune.autotune(network(), OPTIONS, time_budget=1e-9, database=database.path)
+    assert len(compared) > 1
+    assert compared[-1] == []
+    assert tuned.kept
+    assert set(tuned.withdrawn) == {t.workload for t in database.trials()[before:]}
+    plans = {p.name: (p.chosen, p.config) for p in tuned.module.plan}
+    assert plans == described(untuned)
+
+
+def test_two_modules_are_compared_step_by_step(database: Database, tmp_path: Path) -> None:
+    paths = []
+    for name, records in (("tuned.so", records_of(database)), ("untuned.so", None)):
+        compiler.build(planned(records), tmp_path / name, Progress(), verify=False)
+        paths.append(tmp_path / name)
+    found = compare(*paths)
+    assert found.untuned.steps == compiler.describe(planned()).steps
+    assert found.tuned.seconds.shape[0] == found.untuned.seconds.shape[0] >= ROUNDS
+    assert (found.tuned.seconds > 0).all()
+    assert found.of({*found.tuned.steps, *found.untuned.steps}) == found.whole
+    assert isinstance(found.whole, Interval)
