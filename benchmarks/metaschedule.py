@@ -7,7 +7,8 @@ For each of the dearest layers, every lowering is a task of MetaSchedule, whose 
 its configurations; evolution mutates that choice to a neighbour, and MetaSchedule's own cost model, scheduler
 of tasks, builder and runner do the rest, as its users would have it. Then the fastest of ours, and the
 fastest of each lowering that MetaSchedule measured, run in turns with the untuned choice, and the fastest of
-these count. `speed` is our winner relative to MetaSchedule's: above 1 ours is faster.
+these count. `speed` is our winner relative to MetaSchedule's: above 1 ours is faster. Left out on both sides
+are lowerings that make another computation for each configuration, which MetaSchedule could not search.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,17 @@ def table(rows: Sequence[Row]) -> Table:
     return made
 
 
+def _searchable(found: Sequence[Any]) -> list[Any]:
+    """The layers whose candidates are schedules of one computation for each lowering, with these alone."""
+    from convc.lowering.base import Lowering
+
+    def one(candidate: Any) -> bool:
+        return type(candidate.lowering).compute_for is Lowering.compute_for
+
+    own = [replace(t, candidates=tuple(filter(one, t.candidates))) for t in found if one(t.untuned)]
+    return [task for task in own if len(task.candidates) > 1]
+
+
 @click.command(help=usage(__doc__))
 @files
 @threaded
@@ -262,7 +274,7 @@ def command(
             compilation = plan(model, Path(folder), threads, 1)
         builders, known = Builders(compilation.target, compilation.program.weights_bytes), []  # type: ignore[var-annotated]
         with StationMeasurer(builders, [local_station()]) as measurer:
-            for task in tasks(compilation)[:layers]:
+            for task in _searchable(tasks(compilation))[:layers]:
                 if any(row["workload"] == str(task.workload) for row in log.rows):
                     continue
                 row = row_of(measurer, model.name, task, compilation.target, trials, known)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import pytest
 from cases import cases
-from kernels import TARGETS, Job, Spread, assert_right, draw, run, workload
+from kernels import TARGETS, Job, assert_right, check_space, draw, run, workload
 from layer_cases import separable
 
 from convc.codegen.machine import resolve
 from convc.ir import Attrs, Step
-from convc.lowering.separable import Separable, compute
-from convc.schedules.base import NotApplicable
+from convc.lowering.separable import Separable
 from convc.schedules.cpu import separable as schedule
 from convc.target import Target
 from convc.tiling.registers import divisors
 from convc.tiling.separable import Patch, SeparableShape, Tiling, candidates, choose, cover, seconds
-from convc.workload import Workload
 
 OPS = ("depthwise_pointwise", "pointwise_depthwise")
 
@@ -53,16 +51,6 @@ def test_tiles_waste_little(rows, cols, sizes):
     assert sum(p.computed for p in patches) <= 1.03 * rows * cols
 
 
-@dataclass(frozen=True)
-class Tiled(Separable):
-    """The lowering with a tiling of the test's choice."""
-
-    tiling: Tiling
-
-    def compute(self, w: Workload, target: Target):
-        return compute(w, self.tiling, target)
-
-
 TILED = [
     case
     for op in OPS
@@ -88,7 +76,8 @@ def test_every_tiling_is_right(machine):
     for case in TILED:
         w = workload(case, Separable(), machine, (Step("add", Attrs(), len(case.inputs)), Step("relu")))
         for tiling in tilings(SeparableShape.of(w), machine):
-            jobs.append(Job(Tiled(tiling), Spread, w, machine, tiling))
+            config = schedule.SeparableConfig(**asdict(tiling))
+            jobs.append(Job(Separable(), schedule, w, machine, config))
             inputs.append(draw(w.inputs))
     for job, arrays, result in zip(jobs, inputs, run(jobs, inputs), strict=True):
         assert_right(job, arrays, result)
@@ -129,13 +118,22 @@ def test_candidates_fit_the_registers(case):
         assert all(1 <= t.rows <= s.depthwise.output[0] for t in found)
 
 
-def test_another_configuration_is_refused():
-    case = cases("pointwise_depthwise")[0]
-    job = Job.of(case, Separable(), schedule, TARGETS[0])
-    assert list(schedule.space(job.workload, TARGETS[0])) == [job.config]
-    other = schedule.SeparableConfig(**{**asdict(job.config), "rows": 3})
-    with pytest.raises(NotApplicable, match=r"was made for SeparableConfig\(rows=14, .* not for .*rows=3"):
-        job.with_config(other).function()
+@pytest.mark.parametrize("op", OPS)
+def test_every_configuration_computes_the_same(op):
+    case = separable(op, "residual", (1, 33, 9, 20), (3, 3), 40, pads=1)
+    configs = check_space(Job.of(case, Separable(), schedule, TARGETS[0]))
+    assert len(configs) == len(set(configs))
+    assert min(len({c.pixels for c in configs}), len({c.taps for c in configs})) > 1
+    assert len({c.rows for c in configs}) > 3
+
+
+def test_configurations_differ_in_how_maps_are_cut():
+    s = shape("depthwise_pointwise", (1, 64, 14, 14), (3, 3), 32, pads=1)
+    found = [t for t in candidates(s, TARGETS[0], smaller=True) if t.rows == 14]
+    assert {*candidates(s, TARGETS[0])} <= {*candidates(s, TARGETS[0], smaller=True)}
+    for size, cols in (("pixels", 14), ("taps", 14)):
+        cuts = [tuple(cover(14, cols, n)) for n in {getattr(t, size) for t in found if t.blocks == 1}]
+        assert len(cuts) == len(set(cuts)) > 1
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,7 @@ def measurer(
     compilation: Compilation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StationMeasurer]:
     monkeypatch.setattr(measuring, "BUILD_SECONDS", 12.0)
-    paths = {"PYTHONPATH": str(Path(bad_kernels.__file__).parent)}
-    builders = Builders(compilation.target, 1 << 16, tmp_path, "bad_kernels:Builder", paths)
+    builders = bad_kernels.builders(compilation, tmp_path)
     with StationMeasurer(builders, [local_station(run_seconds=2.0)]) as made:
         yield made
 

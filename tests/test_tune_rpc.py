@@ -92,8 +92,7 @@ def task(layer: Compilation) -> Task:
 @pytest.fixture
 def bad(fleet: Fleet, boards: list[Process], layer: Compilation, cache: Path) -> Iterator[StationMeasurer]:
     """A measurer of candidates that misbehave, on two boards."""
-    paths = {"PYTHONPATH": str(Path(bad_kernels.__file__).parent)}
-    builders = Builders(layer.target, 1 << 16, cache, "bad_kernels:Builder", paths, remote=True)
+    builders = bad_kernels.builders(layer, cache, remote=True)
     with StationMeasurer(builders, board_stations(fleet.address, KEY, LIMIT, PATIENCE)) as made:
         yield made
 

@@ -80,6 +80,21 @@ def test_few_trials_find_nearly_the_best(task: Task) -> None:
     assert best <= min(truth(int(n)) for n in random)
 
 
+def test_lowerings_are_tried_before_all_is_tried_of_the_cheapest() -> None:
+    """A lowering is an error of the model by itself, which no configuration of another one tells of."""
+    net = Network("strided", seed=0)
+    net.output(net.conv(net.input("x", (1, 128, 56, 56)), 128, 3, stride=2, padding=1))
+    task = tasks(compiler.plan(net.graph, Options(threads=2), Progress()))[0]
+    near = {c.lowering.name for c in task.candidates if c.predicted < 1.15 * task.untuned.predicted}
+    search, tried = Search(task, 0), set()
+    for _ in range(2):
+        for candidate in search.propose(RANKED):
+            tried.add(candidate.lowering.name)
+            search.learn(candidate.variant, candidate.predicted)
+    assert len(near) > 2
+    assert near <= tried
+
+
 def test_failures_are_not_proposed_again(task: Task) -> None:
     search = Search(task, 0)
     (untuned, *others) = search.propose(4)

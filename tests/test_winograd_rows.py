@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from case import Case
-from kernels import TARGETS, Job, Spread, assert_within_estimate, build, draw, expected, run, target, workload
+from kernels import (
+    TARGETS,
+    Job,
+    assert_within_estimate,
+    build,
+    check_space,
+    draw,
+    expected,
+    run,
+    target,
+    workload,
+)
 from layer_cases import conv
 
 from convc.codegen.machine import resolve
 from convc.ir import Attrs, Step
 from convc.lowering.direct import Direct
-from convc.lowering.winograd_rows import WinogradRows, compute
-from convc.schedules.base import NotApplicable
+from convc.lowering.winograd_rows import WinogradRows
 from convc.schedules.cpu import winograd_rows as schedule
 from convc.target import Target
 from convc.tiling.winograd import fits_registers
 from convc.tiling.winograd_rows import RowShape, Tiling, candidates, choose
 from convc.types import TensorType
-from convc.workload import ConvShape, Workload
+from convc.workload import ConvShape
 
 RELU = Step("relu")
 
@@ -63,16 +73,6 @@ def test_equals_float64(machine):
         assert_within_estimate(job, arrays, result)
 
 
-@dataclass(frozen=True)
-class Tiled(WinogradRows):
-    """The lowering with a tiling of the test's choice."""
-
-    tiling: Tiling
-
-    def compute(self, w: Workload, target: Target):
-        return compute(w, self.tiling, target)
-
-
 TILINGS = [
     Tiling(7, 1, 11),  # the map as it is
     Tiling(5, 2, 4),  # a register tile over the edge, tasks of 4, 4 and 3 rows
@@ -87,7 +87,8 @@ def test_every_tiling_is_right(machine):
     case = conv("residual", (2, 3, 21, 54), (channels, 3, 5, 4), pads=(2, 1), strides=2, bias=True)
     w = workload(case, WinogradRows(), machine, steps_of(case))
     assert RowShape.of(ConvShape.of(w)).tiles == 7
-    jobs = [Job(Tiled(t), Spread, w, machine, t) for t in TILINGS]
+    configs = [schedule.WinogradRowsConfig(**asdict(t)) for t in TILINGS]
+    jobs = [Job(WinogradRows(), schedule, w, machine, config) for config in configs]
     arrays = draw(w.inputs)
     for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
         assert_within_estimate(job, arrays, result)
@@ -128,11 +129,12 @@ def test_threads_get_equal_parts():
         assert choose(s, TARGETS[0].with_threads(threads)).runs(RowShape.of(s)) % threads == 0
 
 
-def test_another_configuration_is_refused():
-    job = job_of(CASES[0])
-    assert list(schedule.space(job.workload, TARGETS[0])) == [job.config]
-    with pytest.raises(NotApplicable, match=r"was made for WinogradRowsConfig\(.*\), not for .*rows=99"):
-        job.with_config(replace(job.config, rows=99)).function()
+def test_every_configuration_computes_the_same():
+    case = conv("residual", (1, 3, 19, 30), (33, 3, 7, 7), pads=3, strides=2, bias=True)
+    job = job_of(case, target(16, 32))
+    configs = check_space(job, assert_within_estimate)
+    assert len({c.rows for c in configs}) > 3
+    assert len({(c.tiles, c.blocks) for c in configs}) > 1
 
 
 REFUSED = {

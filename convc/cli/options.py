@@ -72,15 +72,23 @@ class CompileFlags:
         return Options(**given, **more)
 
 
+def gathered(name: str, kind: Any) -> Decorator:
+    """The options that are fields of a dataclass `kind`; the command receives one of these as `name`."""
+
+    def decorate(command: Any) -> Any:
+        @functools.wraps(command)
+        def calls(**arguments: Any) -> Any:
+            own = {field.name: arguments.pop(field.name) for field in fields(kind)}
+            return command(**{name: kind(**own)}, **arguments)
+
+        return calls
+
+    return decorate
+
+
 def compile_options(command: Any) -> Any:
     """What decides how a model is compiled; the command receives it as `flags`."""
-
-    @functools.wraps(command)
-    def collected(**arguments: Any) -> Any:
-        flags = CompileFlags(**{field.name: arguments.pop(field.name) for field in fields(CompileFlags)})
-        return command(flags=flags, **arguments)
-
-    decorated: Any = collected
+    decorated: Any = gathered("flags", CompileFlags)(command)
     for option in reversed(
         [
             click.option(

@@ -6,12 +6,13 @@ import json
 import os
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from convc.cli.options import Bar, CompileFlags, compile_options, json_option
+from convc.cli.options import Bar, CompileFlags, compile_options, gathered, json_option
 
 if TYPE_CHECKING:
     from convc.report.tuning_view import LiveView
@@ -36,6 +37,24 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if seconds <= 0:
             self.fail(f"'{value}' is no time. Give 90s, 5m or 1h30m.", parameter, context)
         return seconds
+
+
+@dataclass(frozen=True)
+class TuneFlags:
+    """The flags that say what is tuned, for how long, and where candidates are measured and kept."""
+
+    time_budget: float | None
+    trials: int | None
+    layers: str
+    seed: int
+    db: Path | None
+    tracker: str | None
+    device_key: str | None
+
+    @property
+    def names(self) -> list[str]:
+        """Those of `--layers`."""
+        return [name for name in self.layers.split(",") if name]
 
 
 @click.command("tune")
@@ -77,17 +96,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page about it.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
 @json_option
+@gathered("tuning", TuneFlags)
 def command(
     model: Path,
     output: Path | None,
     flags: CompileFlags,
-    time_budget: float | None,
-    trials: int | None,
-    layers: str,
-    seed: int,
-    db: Path | None,
-    tracker: str | None,
-    device_key: str | None,
+    tuning: TuneFlags,
     export_candidates: Path | None,
     candidates: int,
     import_measurements: Path | None,
@@ -105,25 +119,24 @@ def command(
     from convc.cli.compile import scratch
     from convc.tune.autotune import autotune
 
-    names = [name for name in layers.split(",") if name]
     if export_candidates is not None:
-        _export(model, flags, export_candidates, candidates, names, seed, db)
+        _export(model, flags, tuning, export_candidates, candidates)
         return
     if import_measurements is not None:
-        _import(model, flags, import_measurements, db, output, no_verify)
+        _import(model, flags, import_measurements, tuning.db, output, no_verify)
         return
     out, start = output or Path(f"{model.stem}.so"), time.perf_counter()
     with scratch(out) as folder, Bar() as progress, _view(progress) as view:
         tuned = autotune(
             model,
             flags.options(),
-            time_budget=time_budget,
-            trials=trials,
-            layers=names,
-            seed=seed,
-            database=db,
-            tracker=tracker,
-            device_key=device_key,
+            time_budget=tuning.time_budget,
+            trials=tuning.trials,
+            layers=tuning.names,
+            seed=tuning.seed,
+            database=tuning.db,
+            tracker=tuning.tracker,
+            device_key=tuning.device_key,
             verify=not no_verify,
             progress=progress,
             watcher=view,
@@ -134,9 +147,7 @@ def command(
     click.echo(_json(out, tuned) if as_json else _sentence(out, tuned, time.perf_counter() - start))
 
 
-def _export(
-    model: Path, flags: CompileFlags, folder: Path, count: int, layers: list[str], seed: int, db: Path | None
-) -> None:
+def _export(model: Path, flags: CompileFlags, tuning: TuneFlags, folder: Path, count: int) -> None:
     from convc.tune.autotune import export_candidates
 
     with Bar() as progress:
@@ -145,9 +156,9 @@ def _export(
             flags.options(),
             folder,
             count=count,
-            layers=layers,
-            seed=seed,
-            database=db,
+            layers=tuning.names,
+            seed=tuning.seed,
+            database=tuning.db,
             progress=progress,
         )
     for failure in made.failures:

@@ -101,7 +101,7 @@ def llvm_target(target: Target) -> Any:
 
 def scheduled(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
     """The kernel's PrimFunc after its schedule, with natural strides."""
-    sch = s_tir.Schedule(lowering.compute(kernel.workload, kernel.target))
+    sch = s_tir.Schedule(lowering.compute_for(kernel.workload, kernel.target, kernel.config))
     schedule.apply(sch, kernel.workload, kernel.target, kernel.config)
     return sch.mod["main"]
 

@@ -67,6 +67,11 @@ class Lowering(ABC):
     def compute(self, w: Workload, target: Target) -> Any:
         """The computation as an unscheduled `tvm.tirx.PrimFunc`."""
 
+    def compute_for(self, w: Workload, target: Target, config: Any) -> Any:
+        """The computation for a configuration of the schedule: another one only where tiles overlap, which
+        no schedule could make of the same loops."""
+        return self.compute(w, target)
+
     @abstractmethod
     def cost(self, w: Workload, target: Target) -> float:
         """Predicted seconds on all threads of the target."""

@@ -64,7 +64,26 @@ class Separable(Lowering):
         return pack_vector(array[:, 0] if index == DEPTHWISE else array, target)
 
     def compute(self, w: Workload, target: Target) -> Any:
-        return compute(w, choose(SeparableShape.of(w), target), target)
+        return self.compute_for(w, target, choose(SeparableShape.of(w), target))
+
+    def compute_for(self, w: Workload, target: Target, config: Tiling) -> Any:
+        s, lanes = SeparableShape.of(w), target.lanes
+        c = Channels.of(s.pointwise, lanes)
+        wide, last = -(-s.depthwise.oc // lanes), -(-s.pointwise.oc // lanes)
+        packed = {
+            DEPTHWISE: (wide, *s.depthwise.kernel, lanes),
+            POINTWISE: (last, c.steps, 1, 1, c.inner, lanes),
+            DEPTHWISE_BIAS: (wide, lanes),
+            POINTWISE_BIAS: (last, lanes),
+        }
+        shapes = {i: kind.physical for i, kind in enumerate(w.inputs) if kind is not None}
+        shapes.update({i: shape for i, shape in packed.items() if i < w.arity and i in shapes})
+        if s.depthwise_first:
+            n, blocks, *spatial, _ = shapes[0]
+            pads = s.depthwise.pads
+            enlarged = (before + e + after for e, (before, after) in zip(spatial, pads, strict=True))
+            shapes[0] = (n, blocks, *enlarged, lanes)
+        return build(w, s, config, target, shapes)
 
     def cost(self, w: Workload, target: Target) -> float:
         s = SeparableShape.of(w)
@@ -73,23 +92,3 @@ class Separable(Lowering):
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         s = SeparableShape.of(w)
         return sum_error(math.prod(s.depthwise.kernel)) + sum_error(s.pointwise.ic)
-
-
-def compute(w: Workload, tiling: Tiling, target: Target) -> Any:
-    """The kernel for a given tiling."""
-    s, lanes = SeparableShape.of(w), target.lanes
-    c = Channels.of(s.pointwise, lanes)
-    wide, last = -(-s.depthwise.oc // lanes), -(-s.pointwise.oc // lanes)
-    packed = {
-        DEPTHWISE: (wide, *s.depthwise.kernel, lanes),
-        POINTWISE: (last, c.steps, 1, 1, c.inner, lanes),
-        DEPTHWISE_BIAS: (wide, lanes),
-        POINTWISE_BIAS: (last, lanes),
-    }
-    shapes = {i: kind.physical for i, kind in enumerate(w.inputs) if kind is not None}
-    shapes.update({i: shape for i, shape in packed.items() if i < w.arity and i in shapes})
-    if s.depthwise_first:
-        n, blocks, *spatial, _ = shapes[0]
-        enlarged = (before + e + after for e, (before, after) in zip(spatial, s.depthwise.pads, strict=True))
-        shapes[0] = (n, blocks, *enlarged, lanes)
-    return build(w, s, tiling, target, shapes)

@@ -73,7 +73,16 @@ class WinogradRows(Lowering):
         return pack_vector(np.ascontiguousarray(u.swapaxes(0, 1)), target)
 
     def compute(self, w: Workload, target: Target) -> Any:
-        return compute(w, choose(ConvShape.of(w), target), target)
+        return self.compute_for(w, target, choose(ConvShape.of(w), target))
+
+    def compute_for(self, w: Workload, target: Target, config: Tiling) -> Any:
+        s = ConvShape.of(w)
+        rows, algorithm = RowShape.of(s), _algorithm(s)
+        blocks, lanes = w.outputs[0].physical[1], target.lanes
+        packed = {WEIGHTS: (blocks, algorithm.size, rows.terms, lanes), BIAS: (blocks, lanes)}
+        shapes = {i: kind.physical for i, kind in enumerate(w.inputs) if kind is not None}
+        shapes.update({i: shape for i, shape in packed.items() if i < w.arity and i in shapes})
+        return build(w, rows, algorithm, config, lanes, shapes)
 
     def cost(self, w: Workload, target: Target) -> float:
         s = ConvShape.of(w)
@@ -94,14 +103,3 @@ def _one_axis(weights: Array) -> Array:
     """(K, C, *kernel) as (K, kernel rows * C, kernel columns): every row a set of channels of its own."""
     k, _, *_, columns = weights.shape
     return np.moveaxis(weights, 1, -2).reshape(k, -1, columns)
-
-
-def compute(w: Workload, tiling: Tiling, target: Target) -> Any:
-    """The kernel for a given tiling."""
-    s = ConvShape.of(w)
-    rows, algorithm = RowShape.of(s), _algorithm(s)
-    blocks, lanes = w.outputs[0].physical[1], target.lanes
-    packed = {WEIGHTS: (blocks, algorithm.size, rows.terms, lanes), BIAS: (blocks, lanes)}
-    shapes = {i: kind.physical for i, kind in enumerate(w.inputs) if kind is not None}
-    shapes.update({i: shape for i, shape in packed.items() if i < w.arity and i in shapes})
-    return build(w, rows, algorithm, tiling, lanes, shapes)

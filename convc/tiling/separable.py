@@ -164,21 +164,42 @@ def choose(s: SeparableShape, target: Target) -> Tiling:
     return min(candidates(s, target), key=lambda t: seconds(s, t, target))
 
 
-def candidates(s: SeparableShape, target: Target) -> Iterator[Tiling]:
-    """Every tiling worth pricing: the output in runs of rows, down to single ones, and each register tile."""
+def candidates(s: SeparableShape, target: Target, *, smaller: bool = False) -> Iterator[Tiling]:
+    """Every tiling worth pricing: the output in runs of rows, down to single ones, and each register tile.
+
+    With `smaller` register tiles also such as the price would not tell from the largest, or finds dearer.
+    """
     height = s.depthwise.output[0]
     heights = sorted({-(-height // runs) for runs in range(1, height + 1)}, reverse=True)
     # LLVM keeps inputs that taps share in registers, which must not be full of sums
-    taps = target.registers // 2
+    most_taps = target.registers // 2
     for blocks in divisors(-(-s.pointwise.oc // target.lanes)):
         fitting = [p for p in range(1, most_sums(target) // blocks + 1) if Tile(1, p, blocks).fits(target)]
         if not fitting or blocks > MOST_BLOCKS:
             break
         for rows in heights:
-            if s.depthwise_first or rows == height:
-                yield Tiling(rows, fitting[-1], blocks, taps, False)
-            if not s.depthwise_first:
-                yield Tiling(rows, fitting[-1], blocks, taps, True)
+            for stream in (False, True):
+                if stream if s.depthwise_first else not stream and rows < height:
+                    continue
+                largest = Tiling(rows, fitting[-1], blocks, most_taps, stream)
+                yield from _smaller(s, largest) if smaller else (largest,)
+
+
+def _smaller(s: SeparableShape, t: Tiling) -> Iterator[Tiling]:
+    """A tiling, and those with register tiles down to half of its size that cut the maps otherwise."""
+    made = 1 if t.stream else t.rows
+    needed = 1 if t.stream else min(s.rows(t.rows), s.pointwise.output[0])
+    for pixels in _cuts(needed, s.pointwise.output[1], t.pixels):
+        for taps in _cuts(made, s.depthwise.output[1], t.taps):
+            yield replace(t, pixels=pixels, taps=taps)
+
+
+def _cuts(rows: int, cols: int, longest: int) -> list[int]:
+    """Sizes of tiles from `longest` down to its half, one of each that `cover` treats alike."""
+    alike: dict[tuple[Patch, ...], int] = {}
+    for size in range(longest, longest // 2, -1):
+        alike.setdefault(tuple(cover(rows, cols, size)), size)
+    return list(alike.values())
 
 
 MOST_BLOCKS = 2

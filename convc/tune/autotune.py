@@ -196,7 +196,7 @@ def _settled(
     """
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
     path, before = Path(scratch.name) / "network.so", Path(scratch.name) / "untuned.so"
-    found, withdrawn = None, dict[str, None]()
+    relative, withdrawn = None, dict[str, None]()
     if untuned.target.name == "host":
         build(untuned, before, progress, verify=False, cache=cache)
     for _ in range(SETTLING):
@@ -206,13 +206,12 @@ def _settled(
         build(tuned, path, progress, verify=False, cache=cache)
         with progress.stage("compare with untuned"):
             found = compare(path, before)
-        wrong = corrections(tuned, untuned, found, database)
+        relative, wrong = found.whole, corrections(tuned, untuned, found, database)
         for trial in wrong:
             database.add(trial)
             withdrawn[trial.workload] = None
         if not wrong:
             break
-    relative = found and found.whole
     kept = relative is None or relative.middle <= 1.0
     module = build(tuned if kept else untuned, path, progress, verify=verify, cache=cache)
     module.own(scratch)

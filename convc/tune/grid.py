@@ -6,7 +6,7 @@ what they cover and fit the registers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 
@@ -60,6 +60,11 @@ class Grid:
         apart = np.abs(steps - steps[self._row[number]])
         near = (apart.max(axis=1, initial=0) == 1) & (apart.sum(axis=1) <= 2)
         return [int(n) for n in self._members[self._kind[number]][near]]
+
+    def untried(self, tried: Iterable[int]) -> list[int]:
+        """The first candidate of each lowering and layouts of which none was tried."""
+        seen = {self._kind[number] for number in tried}
+        return [int(members[0]) for kind, members in enumerate(self._members) if kind not in seen]
 
     def child(self, a: int, b: int, random: np.random.Generator) -> int:
         """A candidate between two, or beside the first where they are not alike."""

@@ -4,7 +4,8 @@ Three stages, each giving what the one before has not to give:
 
     ranked      the untuned choice, what was best for similar layers, and the lowest predicted times
     descent     steps from the best so far: one or two of its numbers changed to the next value that exists
-                (coordinate descent, as Droplet does: Canesche et al., TACO 2024)
+                (coordinate descent, as Droplet does: Canesche et al., TACO 2024); and the lowest
+                predicted time of each lowering that was not tried
     evolution   children of the fastest: numbers of two of them mixed, and some changed
 
 and all that is left, where these do not fill a batch. What a stage offers is measured in the order of
@@ -98,6 +99,7 @@ class Search:
     def _descent(self) -> Iterator[int]:
         for number in self._fastest(2):
             yield from self._grid.neighbours(number)
+        yield from self._grid.untried(self._seconds)
 
     def _evolution(self) -> Iterator[int]:
         parents = self._fastest(PARENTS)

@@ -17,7 +17,7 @@ from convc.progress import Progress
 from convc.runtime import manifest as manifests
 from convc.runtime.manifest import Weights
 from convc.schedules.cpu.generic import GenericConfig
-from convc.tune.measurer import StationMeasurer
+from convc.tune.measurer import Builders, StationMeasurer
 from convc.tune.station import Result
 from convc.tune.tasks import Candidate, Task
 from convc.tune.trial_module import Spec, build
@@ -84,6 +84,12 @@ def one_layer() -> Compilation:
     net = Network("one", seed=0)
     net.output(net.relu(net.input("x", (8, 1024))))
     return plan(net.graph, Options(threads=2), Progress())
+
+
+def builders(compilation: Compilation, cache: Path, *, remote: bool = False) -> Builders:
+    """Builders of candidates of that network, whose behaviour is their configuration."""
+    paths = {"PYTHONPATH": str(Path(__file__).parent)}
+    return Builders(compilation.target, 1 << 16, cache, "bad_kernels:Builder", paths, remote=remote)
 
 
 def behaving(task: Task, number: int) -> Candidate:

@@ -65,7 +65,7 @@ class Job:
 
     def function(self) -> Any:
         """The scheduled PrimFunc."""
-        sch = tvm.s_tir.Schedule(self.lowering.compute(self.workload, self.target))
+        sch = tvm.s_tir.Schedule(self.lowering.compute_for(self.workload, self.target, self.config))
         self.schedule.apply(sch, self.workload, self.target, self.config)
         return sch.mod["main"]
 
@@ -190,11 +190,3 @@ def check_space(first: Job, check: Check = assert_right) -> list[Any]:
     for job, result in zip(jobs, run(jobs, [arrays] * len(jobs)), strict=True):
         check(job, arrays, result)
     return configs
-
-
-class Spread:
-    """The schedule of kernels that are built by hand, whatever their tiling: tasks over threads."""
-
-    @staticmethod
-    def apply(sch: Any, w: Workload, target: Target, config: Config) -> None:
-        sch.parallel(sch.fuse(*sch.get_loops(sch.get_sblock("task"))))
