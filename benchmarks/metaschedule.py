@@ -5,10 +5,10 @@
 
 For each of the dearest layers, every lowering is a task of MetaSchedule, whose design space is a choice among
 its configurations; evolution mutates that choice to a neighbour, and MetaSchedule's own cost model, scheduler
-of tasks, builder and runner do the rest, as its users would have it. Then the fastest of ours, and the
-fastest of each lowering that MetaSchedule measured, run in turns with the untuned choice, and the fastest of
-these count. `speed` is our winner relative to MetaSchedule's: above 1 ours is faster. Left out on both sides
-are lowerings that make another computation for each configuration, which MetaSchedule could not search.
+of tasks, builder and runner do the rest, as its users would have it. Then the fastest of both run in turns
+with the untuned choice, and the fastest of these count. `speed` is our winner relative to MetaSchedule's:
+above 1 ours is faster. Left out on both sides are lowerings that make another computation for each
+configuration, which MetaSchedule could not search.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def context(name: str, candidates: Sequence[Any], target: Any) -> Any:
 
 
 def evolved(task: Any, target: Any, trials: int) -> tuple[int, list[Any]]:
-    """How many candidates MetaSchedule measured, and the best that it found of each lowering, best first."""
+    """How many candidates MetaSchedule measured, and the best that it found, best first."""
     from tvm.s_tir import meta_schedule as ms
 
     kinds: dict[str, list[Any]] = {}
@@ -189,10 +189,9 @@ def evolved(task: Any, target: Any, trials: int) -> tuple[int, list[Any]]:
         )  # fmt: skip
         best = []
         for one, candidates in zip(contexts, kinds.values(), strict=True):
-            found = database.query_tuning_record(one.mod, one.target, "main")
-            if found is not None:
-                best.append((min(map(float, found.run_secs)), candidates[decision(found.trace)]))
-        return len(database), [candidate.variant for _, candidate in sorted(best, key=lambda pair: pair[0])]
+            for found in database.get_top_k(database.commit_workload(one.mod), FINALISTS):
+                best.append((min(map(float, found.run_secs)), candidates[decision(found.trace)].variant))
+        return len(database), [variant for _, variant in sorted(best)]
 
 
 def row_of(measurer: Any, network: str, task: Any, target: Any, trials: int, known: Any) -> Row:

@@ -69,12 +69,18 @@ def searched(measurer: Any, task: Any, trials: int, known: Sequence[tuple[str, A
 
 
 def winners(measurer: Any, task: Any, sides: Sequence[Sequence[Any]]) -> tuple[list[Any], dict[Any, float]]:
-    """The fastest variant of each side, and the times of all: medians of several measurements in turns."""
+    """The fastest variant of each side, and the times of all: medians of several measurements in turns.
+
+    A side of which nothing works has the untuned choice.
+    """
     by_variant = {c.variant: c for c in task.candidates}
+    untuned = task.untuned.variant
     every = [by_variant[v] for v in dict.fromkeys(v for side in sides for v in side)]
     rounds = [measured(measurer, task, every) for _ in range(FINALS)]
     times = {v: median(found[v] for found in rounds) for v in set.intersection(*map(set, rounds))}
-    return [min((v for v in side if v in times), key=times.__getitem__) for side in sides], times
+    times.setdefault(untuned, 1.0)
+    best = [min((v for v in side if v in times), key=times.__getitem__, default=untuned) for side in sides]
+    return best, times
 
 
 def compared(measurer: Any, network: str, task: Any, trials: int, random: int, known: Any) -> Row:

@@ -12,7 +12,7 @@ import convc
 from convc.cli.main import main
 from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx
-from convc.tune import autotune
+from convc.tune import settle
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def call(*arguments: str) -> int:
 def test_from_a_model_to_a_tuned_module(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autotune, "corrections", lambda *given: [])  # which depend on what else runs here
+    monkeypatch.setattr(settle, "corrections", lambda *given: [])  # which depend on what else runs here
     pictures = ("--plot", "p.png", "--html", "p.html")
     arguments = ("tune", str(model), "--threads", "2", "--trials", "8", *pictures, "--json")
     assert call(*arguments) == 0

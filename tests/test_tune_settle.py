@@ -15,14 +15,15 @@ from convc.compiler import Compilation, Options
 from convc.frontends.builder import Network
 from convc.ir import Graph
 from convc.progress import Progress
-from convc.tune import autotune
+from convc.tune import autotune, settle
 from convc.tune.database import Database
 from convc.tune.judge import Interval
 from convc.tune.records import TunedRecords, machine_of, records_of
-from convc.tune.settle import Comparison, Profile, compare, corrections
+from convc.tune.settle import LEAST_RUNS, Comparison, Profile, compare, corrections
 from convc.tune.tasks import tasks
 from convc.tune.trial import Trial
 from convc.tune.tuner import Budget, Tuner
+from convc.tune.worker import Died
 
 OPTIONS = Options(threads=2)
 ROUNDS = 20
@@ -72,7 +73,11 @@ def ran(tuned: Compilation, times: Callable[[str], float], wander: float = 0.001
 
 def corrected(database: Database, times: Callable[[str], float], wander: float = 0.001) -> list[Trial]:
     tuned = planned(records_of(database))
-    return corrections(tuned, planned(), ran(tuned, times, wander), database)
+    return corrections(tuned, planned(), ran(tuned, times, wander), keys(tuned), database)
+
+
+def keys(compilation: Compilation) -> set[str]:
+    return {choice.workload.key for choice in compilation.choices.values()}
 
 
 def test_a_layer_that_is_slower_in_place_gets_another_choice(database: Database) -> None:
@@ -115,18 +120,18 @@ def test_layers_that_are_as_untuned_are_left(database: Database) -> None:
 def test_layers_of_equal_work_are_judged_together(database: Database) -> None:
     tuned = planned(records_of(database))
     changed = differing(tuned, planned())
-    keys: dict[tuple[str, str], list[str]] = {}
+    alike: dict[tuple[str, str], list[str]] = {}
     for node, choice in tuned.choices.items():
         if node.name in changed:
-            keys.setdefault((choice.workload.key, str(described(tuned)[node.name])), []).append(node.name)
-    pair = next(names for names in keys.values() if len(names) > 1)
+            alike.setdefault((choice.workload.key, str(described(tuned)[node.name])), []).append(node.name)
+    pair = next(names for names in alike.values() if len(names) > 1)
     assert corrected(database, lambda step: {pair[0]: 1.2, pair[1]: 0.7}.get(step, 1.0)) == []
     assert len(corrected(database, lambda step: {pair[0]: 1.4, pair[1]: 0.7}.get(step, 1.0))) == 1
 
 
 def test_tuning_goes_on_until_all_holds(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this network whatever is not untuned is slower."""
-    monkeypatch.setattr(autotune, "SETTLING", 1000)
+    monkeypatch.setattr(settle, "ROUNDS", 1000)
     untuned, compared = planned(), []
 
     def compare(path: Path, other: Path) -> Comparison:
@@ -135,7 +140,7 @@ def test_tuning_goes_on_until_all_holds(database: Database, monkeypatch: pytest.
         compared.append(slow)
         return ran(tuned, lambda step: 1.2 if step in slow else 1.0)
 
-    monkeypatch.setattr(autotune, "compare", compare)
+    monkeypatch.setattr(settle, "compare", compare)
     before = len(database.trials())
     tuned = autotune.autotune(network(), OPTIONS, time_budget=1e-9, database=database.path)
     assert len(compared) > 1
@@ -146,6 +151,57 @@ def test_tuning_goes_on_until_all_holds(database: Database, monkeypatch: pytest.
     assert plans == described(untuned)
 
 
+def test_the_fastest_of_the_networks_is_taken(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All corrections but the first make it worse, and there is none after the last comparison."""
+    untuned, ratios = planned(), [1.1, 0.8, 0.9]
+    monkeypatch.setattr(settle, "ROUNDS", len(ratios))
+    networks, counts, left = [], [], iter(ratios)
+
+    def compare(path: Path, other: Path) -> Comparison:
+        tuned, time = planned(records_of(database)), next(left)
+        slow = differing(tuned, untuned)
+        networks.append(described(tuned))
+        counts.append(len(database.trials()))
+        many = len(compiler.describe(tuned).steps) - len(slow)
+        rest = (time * (many + len(slow)) - 1.2 * len(slow)) / many
+        return ran(tuned, lambda step: 1.2 if step in slow else rest)
+
+    monkeypatch.setattr(settle, "compare", compare)
+    tuned = autotune.autotune(network(), OPTIONS, time_budget=1e-9, database=database.path)
+    assert tuned.ratio is not None
+    assert tuned.ratio.middle == pytest.approx(0.8, rel=0.01)
+    assert {p.name: (p.chosen, p.config) for p in tuned.module.plan} == networks[1] != networks[2]
+    assert len(database.trials()) == counts[-1]
+
+
+def test_what_is_known_to_be_slower_is_not_corrected_again(database: Database) -> None:
+    """It was chosen for the sake of other layers."""
+    slow = differing(planned(records_of(database)), planned())[0]
+    records, times = records_of(database), lambda step: 1.3 if step == slow else 1.0
+    tuned = planned(records)
+    (trial,) = corrections(tuned, planned(), ran(tuned, times), keys(tuned), database)
+    database.add(trial)
+    assert corrections(tuned, planned(), ran(tuned, times), keys(tuned), database) == []
+
+
+def test_layers_that_were_not_asked_for_are_left(database: Database) -> None:
+    tuned = planned(records_of(database))
+    assert corrections(tuned, planned(), ran(tuned, lambda step: 1.3), set(), database) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Died("signal 9")], ids=["interrupt", "crash"])
+def test_a_comparison_may_be_cut_short(
+    error: BaseException, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compare(path: Path, other: Path) -> Comparison:
+        raise error
+
+    monkeypatch.setattr(settle, "compare", compare)
+    tuned = autotune.autotune(network(), OPTIONS, time_budget=1e-9, database=database.path)
+    assert (tuned.ratio, tuned.kept, tuned.withdrawn) == (None, True, ())
+    assert any(p.measured for p in tuned.module.plan)
+
+
 def test_two_modules_are_compared_step_by_step(database: Database, tmp_path: Path) -> None:
     paths = []
     for name, records in (("tuned.so", records_of(database)), ("untuned.so", None)):
@@ -153,7 +209,8 @@ def test_two_modules_are_compared_step_by_step(database: Database, tmp_path: Pat
         paths.append(tmp_path / name)
     found = compare(*paths)
     assert found.untuned.steps == compiler.describe(planned()).steps
-    assert found.tuned.seconds.shape[0] == found.untuned.seconds.shape[0] >= ROUNDS
+    assert found.tuned.seconds.shape[0] == found.untuned.seconds.shape[0] >= LEAST_RUNS
     assert (found.tuned.seconds > 0).all()
-    assert found.of({*found.tuned.steps, *found.untuned.steps}) == found.whole
+    whole = found.of({*found.tuned.steps, *found.untuned.steps})
+    assert whole.middle == pytest.approx(found.whole.middle, rel=1e-9)
     assert isinstance(found.whole, Interval)

@@ -227,7 +227,7 @@ def _sentence(out: Path, tuned: Tuned, seconds: float) -> str:
         times = f"{relative.middle:.3f} ({relative.low:.3f} to {relative.high:.3f}){end}"
         end = f", measured {times if tuned.kept else f'left untuned: tuned it took {times}'}"
     count = len(tuned.withdrawn)
-    withdrawn = f"; {count} best trials did not hold in the network" if count else ""
+    withdrawn = f"; of {count} layers the best trial did not hold in the network" if count else ""
     return (
         f"{out}: {status.trials} trials of {len(status.layers)} layers, {status.failures} failed; predicted "
         f"{status.best / status.untuned:.3f}{end}{withdrawn}; {seconds:.0f} s"

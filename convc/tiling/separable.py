@@ -178,9 +178,9 @@ def candidates(s: SeparableShape, target: Target, *, smaller: bool = False) -> I
         if not fitting or blocks > MOST_BLOCKS:
             break
         for rows in heights:
-            for stream in (False, True):
-                if stream if s.depthwise_first else not stream and rows < height:
-                    continue
+            streams = [False] if s.depthwise_first or rows == height else []
+            streams += [] if s.depthwise_first else [True]
+            for stream in streams:
                 largest = Tiling(rows, fitting[-1], blocks, most_taps, stream)
                 yield from _smaller(s, largest) if smaller else (largest,)
 

@@ -21,24 +21,22 @@ from convc.tune.measurer import Builders, StationMeasurer, local_station
 from convc.tune.progress import Status, Watcher
 from convc.tune.records import known_as, machine_of, records_of
 from convc.tune.search import Search
-from convc.tune.settle import compare, corrections
+from convc.tune.settle import Settled, settle
 from convc.tune.station import Station
 from convc.tune.tasks import Task, tasks
 from convc.tune.trial import Trial
 from convc.tune.tuner import Budget, Tuner
-
-SETTLING = 4
-"""Times at most that the tuned network is compiled with corrected records, and compared again."""
 
 
 @dataclass(frozen=True)
 class Tuned:
     """What tuning came to.
 
-    `trials` are those of the network's layers on this machine, earlier runs' included. `ratio` is the tuned
-    network's time over the untuned one's, both run in turns, None where they do not run on this machine;
-    `kept` says whether the module is the tuned one, which it is not where that is slower. `withdrawn` are the
-    workloads whose best trial did not hold in the network, see `settle`.
+    `trials` are those of the network's layers on this machine, earlier runs' included, and last the corrected
+    ones; `status` was before these. `ratio` is the tuned network's time over the untuned one's, both run in
+    turns, None where they do not run on this machine; `kept` says whether the module is the tuned one, which
+    it is not where that is slower. `withdrawn` are the workloads whose best trial did not hold in the
+    network, see `settle`.
     """
 
     module: Module
@@ -98,8 +96,23 @@ def autotune(
             machine, budget = machine_of(untuned.target), Budget(time_budget, trials)
             tuner = Tuner(found, machine, records, measurer, budget, seed, watcher or Watcher())
             tuner.run()
-        tried = [trial for layer in tuner.layers for trial in layer.trials.values()]
-        return _settled(model, untuned, records, tuner.status(), tried, progress, verify=verify, cache=cache)
+
+        def tuned() -> Compilation:
+            return plan(model, replace(untuned.options, records=records_of(records)), progress)
+
+        settled = Settled(tuned(), None, ())
+        if tracker is None:
+            settled = settle(untuned, tuned, {task.key for task in found}, records, progress, cache)
+    kept = settled.ratio is None or settled.ratio.middle <= 1.0
+    scratch = tempfile.TemporaryDirectory(prefix="convc-")
+    path, made = Path(scratch.name) / "network.so", settled.compilation if kept else untuned
+    module = build(made, path, progress, verify=verify, cache=cache)
+    module.own(scratch)
+    trials_made = [trial for layer in tuner.layers for trial in layer.trials.values()]
+    withdrawn = dict.fromkeys(trial.workload for trial in settled.corrected)
+    return Tuned(
+        module, tuner.status(), [*trials_made, *settled.corrected], settled.ratio, kept, tuple(withdrawn)
+    )
 
 
 def _stations(compilation: Compilation, tracker: str | None, key: str | None) -> list[Station]:
@@ -177,42 +190,3 @@ def chosen(found: Sequence[Task], compilation: Compilation, layers: Sequence[str
             )
         keys.add(compilation.choices[names[name]].workload.key)
     return [task for task in found if not keys or task.key in keys]
-
-
-def _settled(
-    model: Any,
-    untuned: Compilation,
-    database: Database,
-    status: Status,
-    trials: Sequence[Trial],
-    progress: Progress,
-    *,
-    verify: bool,
-    cache: Path | None,
-) -> Tuned:
-    """The network compiled with the records, or without where that is found to be faster.
-
-    Where it can run here, records that do not hold in the network are corrected first.
-    """
-    scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    path, before = Path(scratch.name) / "network.so", Path(scratch.name) / "untuned.so"
-    relative, withdrawn = None, dict[str, None]()
-    if untuned.target.name == "host":
-        build(untuned, before, progress, verify=False, cache=cache)
-    for _ in range(SETTLING):
-        tuned = plan(model, replace(untuned.options, records=records_of(database)), progress)
-        if untuned.target.name != "host":
-            break
-        build(tuned, path, progress, verify=False, cache=cache)
-        with progress.stage("compare with untuned"):
-            found = compare(path, before)
-        relative, wrong = found.whole, corrections(tuned, untuned, found, database)
-        for trial in wrong:
-            database.add(trial)
-            withdrawn[trial.workload] = None
-        if not wrong:
-            break
-    kept = relative is None or relative.middle <= 1.0
-    module = build(tuned if kept else untuned, path, progress, verify=verify, cache=cache)
-    module.own(scratch)
-    return Tuned(module, status, trials, relative, kept, tuple(withdrawn))

@@ -16,7 +16,7 @@ import numpy as np
 
 from convc.runtime.arrays import address
 from convc.runtime.host import check_machine, map_library
-from convc.runtime.manifest import TensorInfo
+from convc.runtime.manifest import TensorInfo, read
 from convc.runtime.module import load
 from convc.tune.proof import MARK, NO_RESULT, STRIP, Loaded, Proof, read_layer
 from convc.types import Array
@@ -154,7 +154,7 @@ class Networks:
 
     def profile(self, paths: Sequence[Path], runs: int) -> list[list[list[float]]]:
         """For each module the seconds of its steps in each of so many rounds, in which all take turns."""
-        modules = [load(path) for path in paths]
+        modules = [load(path, threads=read(path).threads) for path in paths]
         feeds = [{info.name: _example(info) for info in module.inputs} for module in modules]
         rows: list[list[list[float]]] = [[] for _ in modules]
         for number in range(runs + 1):

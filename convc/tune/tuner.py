@@ -3,7 +3,7 @@
 Time goes to the layer whose next candidate is expected to gain the network most: its expected improvement
 times how often the network has it. Candidates that the database knows are not measured again. Since every
 step follows from measurements and the seed alone, a run that was killed takes the same path again, at no
-cost, up to where it was.
+cost, up to where it was; or up to where a record was corrected since, see `settle`.
 """
 
 from __future__ import annotations

@@ -18,12 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from heapq import nsmallest
 from typing import Any
 
 from convc.schedules.base import Config
 from convc.target import Target
 from convc.tiling.separable import SeparableShape, Tiling, candidates, choose, seconds
 from convc.workload import TASK, Workload
+
+MOST = 500
+"""Configurations of a layer; maps of 256 x 256 pixels have thousands."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,10 @@ def default(w: Workload, target: Target) -> SeparableConfig:
 
 
 def space(w: Workload, target: Target) -> Iterator[SeparableConfig]:
-    """Every tiling that the untuned choice is made from, and some with smaller register tiles."""
-    for tiling in candidates(SeparableShape.of(w), target, smaller=True):
+    """The best of what the untuned choice is made from, and of the same with smaller register tiles."""
+    s = SeparableShape.of(w)
+    priced = nsmallest(MOST, candidates(s, target, smaller=True), key=lambda t: seconds(s, t, target))
+    for tiling in priced:
         yield SeparableConfig(**asdict(tiling))
 
 
