@@ -98,7 +98,8 @@ def autotune(
             tuner.run()
 
         def tuned() -> Compilation:
-            return plan(model, replace(untuned.options, records=records_of(records)), progress)
+            # what there is to say of the model was said
+            return plan(model, replace(untuned.options, records=records_of(records)), Progress())
 
         settled = Settled(tuned(), None, ())
         if tracker is None:
