@@ -114,8 +114,7 @@ def _blockable(kind: TensorType | None) -> bool:
 
 
 def between_blocks(case: Case) -> Graph:
-    """The case between layers on channel blocks: its values come from one with bounds that none reaches, a relu
-    follows."""
+    """The case between layers on channel blocks: bounds that no value reaches before it, a relu after it."""
     graph = case.graph()
     whole = Graph(case.id)
     twin = {}
