@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -116,13 +116,11 @@ def where(**asked: Any) -> tuple[str, dict[str, Any]]:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database, an empty one if there is no file. Raises DatabaseError."""
-    with explained(path):
+    with explained(path), ExitStack() as failing:
         connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-        try:
-            _prepare(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+        failing.callback(connection.close)
+        _prepare(connection, path)
+        failing.pop_all()
         return connection
 
 
