@@ -20,7 +20,7 @@ from convc.evaluate import evaluate
 from convc.ir import Graph, Value
 from convc.target import Target
 from convc.tune.proof import write_layer
-from convc.tune.station import KILLS, RUN_SECONDS, TOGETHER, Lost, Module, Result, Station, Unusable
+from convc.tune.station import RUN_SECONDS, TOGETHER, Lost, Module, Result, Station, Unusable
 from convc.tune.tasks import Candidate, Task
 from convc.tune.trial import Outcome
 from convc.tune.trial_module import Spec
@@ -28,6 +28,9 @@ from convc.tune.worker import Died, Hung, Worker
 from convc.types import Array
 from convc.verify import allowed_error, random_inputs
 
+BUILDER_KILLS = 12
+"""Times that others may end a builder before its candidate is given up. It takes two seconds to start: who
+kills one each 1.5 s meets half of all attempts, a system without memory all of them."""
 BUILD_SECONDS = 120.0
 LOSSES = 2
 """Machines that a candidate may be at when they are lost, before it is to blame."""
@@ -100,7 +103,7 @@ class Builders:
             return list(pool.map(one, candidates, paths))
 
     def _build(self, worker: Worker, spec: Spec, path: Path) -> Result | None:
-        for _ in range(KILLS):
+        for _ in range(BUILDER_KILLS):
             try:
                 worker.ask("build", spec, path, self._cache, timeout=BUILD_SECONDS)
             except Died as error:
