@@ -38,6 +38,7 @@ from convc.passes.fuse_max_pool import FuseMaxPool
 from convc.passes.fuse_separable import FuseSeparable
 from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.pipeline import PIPELINE, run_pipeline
+from convc.passes.remove_identities import RemoveIdentities
 from convc.passes.sub_pixel import AlwaysSubPixel
 from convc.program import Program, Run
 from convc.progress import Progress
@@ -155,7 +156,7 @@ def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
     """The passes after the pipeline that join layers where the target's prices say so."""
     if target.gpu is not None:
         half = target.gpu.storage
-        converted = () if half == "float32" else (ConvertPrecision(half),)
+        converted = () if half == "float32" else (ConvertPrecision(half), RemoveIdentities())
         return AlwaysSubPixel(), MergeSiblings(), *converted
     keep = frozenset(options.algorithms)
     selector = Selector(target, options.max_error)
