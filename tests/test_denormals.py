@@ -151,3 +151,13 @@ def test_gpus_keep_denormals_unless_they_may_approximate() -> None:
     with pytest.raises(OptionError, match="--keep-denormals contradicts --fast-math"):
         plan(graph, options, Progress())
     assert plan(graph, Options("cuda:sm_90"), Progress()).program.keeps_denormals
+
+
+@pytest.mark.parametrize(("factors", "x"), [((1e-25, 1e-20), 1e30), ((1e25, 1e20), 1e-30)])
+def test_factors_are_multiplied_in_their_order(factors: tuple[float, float], x: float) -> None:
+    """Their product alone is beyond what float32 holds."""
+    net = Network("factors")
+    first, second = factors
+    net.output(net.mul(net.mul(net.input("x", (1, 16)), first), second))
+    found = convc.compile(net.graph, threads=1)(np.full((1, 16), x, "float32"))
+    np.testing.assert_allclose(found, x * first * second, rtol=1e-6)
