@@ -32,6 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ops": (*VALUES, "ir"),
     "frontends": (*VALUES, "ir", "ops"),
     "evaluate": (*VALUES, "ir", "ops"),
+    "rounding": (*VALUES, "ir"),
     "runtime": VALUES,
 }
 """Rooms with a list of their own: all that they may import."""
@@ -40,7 +41,7 @@ ORDER = (
     (*VALUES, "progress"),
     ("ir",),
     ("ops",),
-    ("workload", "evaluate", "runtime", "frontends"),
+    ("workload", "evaluate", "rounding", "runtime", "frontends"),
     ("tiling",),  # what lowering and schedules share
     ("passes", "lowering", "schedules"),
     ("select", "layout", "memory", "program", "views", "aliases", "allocate", "elimination", "assign"),

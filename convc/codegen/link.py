@@ -29,7 +29,7 @@ from convc.target import Target
 from convc.types import Array
 
 FLAGS = ("-fPIC", "-pthread", "-fvisibility=hidden")
-RUNTIME = ("run", "scratch", "services", "threads")
+RUNTIME = ("floats", "run", "scratch", "services", "threads")
 HEADERS = ("network.h", "services.h")
 """The C files of `native/`: the part of every module that is not generated."""
 
@@ -170,6 +170,7 @@ def network_source(program: Program, symbols: Sequence[str]) -> str:
         f"const Step convc_steps[] = {{ {steps or '0'} }};",
         f"const int convc_step_count = {len(program.steps)};",
         f"const size_t convc_workspace_bytes = {program.workspace_bytes};",
+        f"const int convc_keeps_denormals = {int(program.keeps_denormals)};",
     ]
     return "\n".join(lines) + "\n"
 
