@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -27,6 +26,7 @@ from convc.codegen.link import (
 )
 from convc.codegen.machine import resolve
 from convc.errors import OptionError, UnsupportedError
+from convc.files import Scratch, explained
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
@@ -135,12 +135,13 @@ def compile(
         records=records,
     )
     compilation = plan(model, options, progress)
-    scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    module = build(compilation, Path(scratch.name) / "network.so", progress, verify=verify, cache=cache)
+    scratch = Scratch()
+    module = build(compilation, scratch.path / "network.so", progress, verify=verify, cache=cache)
     module.own(scratch)
     return module
 
 
+@explained("Cannot compile")
 def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
     target = calibrated(resolve(options.target, options.threads, options.precision), progress)
@@ -203,6 +204,7 @@ def keeps_denormals(options: Options, target: Target) -> bool:
     return not options.fast_math
 
 
+@explained("Cannot compile")
 def build(
     compilation: Compilation,
     path: Path,
@@ -213,9 +215,11 @@ def build(
 ) -> Module:
     """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
     target = compilation.target
-    manifest = describe(compilation)
+    manifest, objects = describe(compilation), ObjectCache.open(cache)
     generate = _write_cpu_module if target.gpu is None else _write_cuda_module
-    weights = generate(compilation, path, ObjectCache.open(cache), progress)
+    weights = generate(compilation, path, objects, progress, manifest.contract)
+    if objects.unkept:
+        progress.notice(f"What was compiled is not kept for another time. {objects.unkept}")
     manifest.write(path, weights)
     runnable = target.name == "host" or _runs_here(manifest)
     if verify and runnable:
@@ -231,7 +235,7 @@ def build(
 
 
 def _write_cpu_module(
-    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress
+    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress, contract: str
 ) -> Weights:
     """Kernels as objects, linked with the runtime."""
     target, program = compilation.target, compilation.program
@@ -240,11 +244,11 @@ def _write_cpu_module(
         workers = os.cpu_count() or 1
         objects = [*runtime_objects(target, cache), *build_objects(kernels, cache, workers, done)]
     with progress.stage("link"):
-        return write_module(program, symbols, objects, target, path)
+        return write_module(program, symbols, objects, target, path, contract)
 
 
 def _write_cuda_module(
-    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress
+    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress, contract: str
 ) -> Weights:
     """Kernels as cubins, beside a runtime that launches them."""
     target, program, options = compilation.target, compilation.program, compilation.options
@@ -255,7 +259,8 @@ def _write_cuda_module(
         values = compilation.graph.inputs, compilation.graph.outputs
         inputs, outputs = (tuple(v.type.nbytes for v in own) for own in values)
         launches = device_program((inputs, outputs), program, symbols, built, target)
-        return cuda_link.write_module(launches, cuda_link.runtime_objects(target, cache), target, path)
+        runtime = cuda_link.runtime_objects(target, cache)
+        return cuda_link.write_module(launches, runtime, target, path, contract)
 
 
 def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, Graph]:
@@ -272,8 +277,8 @@ def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, G
         },
     )
     probe = lower(clone(graph), clone(graph), options, compilation.target, progress)
-    scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    module = build(probe, Path(scratch.name) / "probe.so", progress, verify=False)
+    scratch = Scratch()
+    module = build(probe, scratch.path / "probe.so", progress, verify=False)
     module.own(scratch)
     return module, graph
 

@@ -21,11 +21,12 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "target", "settings")
+VALUES = ("types", "errors", "files", "target", "settings")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "types": (),
     "errors": (),
+    "files": ("errors",),
     "target": ("types", "errors"),
     "settings": ("types", "errors"),
     "ir": VALUES,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import click
 
 from convc.cli.options import Bar, input_shapes_option, json_option, parse_shapes, threads_option
 from convc.errors import OptionError
+from convc.files import Scratch
 
 
 @click.command("bench")
@@ -53,10 +53,10 @@ def command(
             "--vs needs the model that the other engines shall run.",
             hint="Give it with --model, or time the MODEL.onnx.",
         )
-    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
+    with Scratch() as folder:
         module = path
         if is_model:
-            module, model = Path(folder) / "module.so", path
+            module, model = folder / "module.so", path
             _compile(path, module, parse_shapes(input_shapes), threads)
         manifest = manifests.read(module)
         count = threads or manifest.threads

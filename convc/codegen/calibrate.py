@@ -16,19 +16,20 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from convc.codegen.cache import ObjectCache, default_folder
-from convc.codegen.link import FLAGS, HEADERS, RUNTIME, native_text, runtime_objects
+from convc.codegen.link import FLAGS, HEADERS, RUNTIME, append_weights, native_text, runtime_objects
 from convc.codegen.machine import linker
 from convc.errors import CompileError, ConvcError
+from convc.files import Scratch, explained, write_bytes
 from convc.progress import Progress
 from convc.runtime.cpu import available_cpus
-from convc.runtime.manifest import PAGE, Manifest, TensorInfo, Weights
+from convc.runtime.elf import note_source
+from convc.runtime.manifest import Manifest, TensorInfo
 from convc.target import Target
 
 VARIABLE = "CONVC_CALIBRATION"
@@ -204,10 +205,8 @@ def _measure_to(path: Path, target: Target) -> Calibration:
         raise CompileError(
             "The machine is too busy to be measured.", hint="Run `convc calibrate` when it is idle."
         )
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".json")
-    with open(handle, "w", encoding="utf-8") as file:
-        json.dump({"machine": machine_key(target), "figures": asdict(found)}, file, indent=1)
-    os.replace(temporary, path)
+    text = json.dumps({"machine": machine_key(target), "figures": asdict(found)}, indent=1)
+    write_bytes(path, text.encode())
     return found
 
 
@@ -216,9 +215,11 @@ def _alone(path: Path) -> Iterator[None]:
     """One process at a time: two that measure at once would see half a machine each."""
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with explained(f"Cannot write '{path}'"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -227,8 +228,8 @@ def measure(target: Target) -> Calibration:
 
     Raises CompileError or TargetError when it cannot be built or run.
     """
-    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
-        path = Path(folder) / "calibrate.so"
+    with Scratch() as folder:
+        path = folder / "calibrate.so"
         _build(path, replace(target, threads=min(available_cpus(), MAX_THREADS)))
         # `load` needs nothing of the compiler, so that the process starts at once
         program = "import sys, convc.runtime as r; print(r.load(sys.argv[1])().tolist())"
@@ -251,23 +252,25 @@ def _build(path: Path, target: Target) -> None:
         "L3": target.l3,
         "WORKSPACE": workspace,
     }
-    for name, text in _sources().items():
+    figures = TensorInfo("figures", (len(fields(Calibration)),), "float64")
+    steps = ("prepare", "shared", "arithmetic", "shared", "caches", "shared")
+    manifest = Manifest("calibrate", (), (figures,), (), steps, asdict(target), target.threads, workspace, 0)
+    for name, text in {**_sources(), "contract.c": note_source(manifest.contract)}.items():
         path.with_name(name).write_text(text)
+    cache = ObjectCache.open()
     _run(
         [
             *shlex.split(linker(target)),
             *FLAGS,
             *_ISA_FLAGS.get((target.triple.split("-")[0], target.isa), ()),
             *(f"-D{name}={value}UL" for name, value in constants.items()),
-            *("-O2", "-shared", "-o", str(path), str(path.with_name("calibrate.c"))),
-            *map(str, runtime_objects(target, ObjectCache.open())),
+            *("-O2", "-shared", "-o", str(path)),
+            *(str(path.with_name(name)) for name in ("calibrate.c", "contract.c")),
+            *map(str, runtime_objects(target, cache)),
             *("-lm", "-ldl"),
         ]
     )
-    figures = TensorInfo("figures", (len(fields(Calibration)),), "float64")
-    steps = ("prepare", "shared", "arithmetic", "shared", "caches", "shared")
-    manifest = Manifest("calibrate", (), (figures,), (), steps, asdict(target), target.threads, workspace, 0)
-    manifest.write(path, Weights(-(-path.stat().st_size // PAGE) * PAGE, 0))
+    manifest.write(path, append_weights((), 0, path))
 
 
 def _run(command: list[str]) -> str:

@@ -24,7 +24,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +35,7 @@ import numpy as np
 from convc.compiler import Compilation, Options, build, lower
 from convc.errors import CompileError
 from convc.evaluate import evaluate
+from convc.files import Scratch
 from convc.ir import Graph, Node, Value
 from convc.ops.linear import GemmAttrs
 from convc.progress import Progress
@@ -116,8 +116,7 @@ def measure(
     options = Options(algorithms=algorithms, max_error=float("inf"))
     feeds = random_inputs(graph)
     single = lower(graph, graph, options, compilation.target, Progress())
-    with tempfile.TemporaryDirectory(prefix="convc-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         module = build(single, folder / "layer.so", Progress(), verify=False)
         np.savez(folder / "feeds.npz", allow_pickle=False, **feeds)
         times = _profile(folder, compilation.target.threads, node.name)

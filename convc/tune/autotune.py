@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from convc.compiler import Compilation, Options, build, plan
 from convc.errors import OptionError, TargetError
+from convc.files import Scratch, explained
 from convc.progress import Progress
 from convc.runtime.module import Module
 from convc.tune.boards import board_stations
@@ -47,6 +47,7 @@ class Tuned:
     withdrawn: tuple[str, ...] = ()
 
 
+@explained("Cannot tune")
 def autotune(
     model: Any,
     options: Options | None = None,
@@ -105,8 +106,8 @@ def autotune(
         if tracker is None:
             settled = settle(untuned, tuned, {task.key for task in found}, records, progress, cache)
     kept = settled.ratio is None or settled.ratio.middle <= 1.0
-    scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    path, made = Path(scratch.name) / "network.so", settled.compilation if kept else untuned
+    scratch = Scratch()
+    path, made = scratch.path / "network.so", settled.compilation if kept else untuned
     module = build(made, path, progress, verify=verify, cache=cache)
     module.own(scratch)
     trials_made = [trial for layer in tuner.layers for trial in layer.trials.values()]
@@ -137,6 +138,7 @@ def _stations(compilation: Compilation, tracker: str | None, key: str | None) ->
     return [local_station()]
 
 
+@explained("Cannot export candidates")
 def export_candidates(
     model: Any,
     options: Options,

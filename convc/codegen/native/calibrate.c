@@ -315,5 +315,5 @@ static int measure_shared(const Call *call) {
 
 const Step convc_steps[] = {prepare, measure_shared, measure_arithmetic, measure_shared, measure_caches, measure_shared};
 const int convc_step_count = 6;
-const size_t convc_workspace_bytes = WORKSPACE;
 const int convc_keeps_denormals = 0;
+const size_t convc_workspace_bytes = WORKSPACE, convc_weights_bytes = 0;
