@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import convc.codegen.pipeline
-import convc.ops  # noqa: F401  (fills the registry of operators)
+import convc.ops
 from convc import memory
 from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
@@ -276,7 +276,10 @@ def describe(compilation: Compilation) -> Manifest:
         workspace_bound=compilation.program.workspace_bound,
         weights_bytes=compilation.program.weights_bytes,
         model_sha256=compilation.model_sha256,
-        versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},
+        versions={
+            "convc": convc.__version__,
+            **{p: metadata.version(p) for p in ("apache-tvm", "numpy", "onnx")},
+        },
         options={
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,

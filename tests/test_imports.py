@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 """Rooms with a list of their own: all that they may import."""
 
 ORDER = (
-    (*VALUES, "progress"),
+    (*VALUES, "progress", "children"),
     ("ir",),
     ("ops",),
     ("workload", "evaluate", "runtime", "frontends"),
@@ -47,7 +47,7 @@ ORDER = (
     ("codegen",),
     ("compiler", "verify"),
     ("report", "tune"),
-    ("backend", "cli"),
+    ("backend", "cli", "__main__"),
 )
 """From the bottom up. A room sees those on lower steps and on its own."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+import convc
 from convc.errors import ConvcError
 
 VERBS = {
@@ -44,8 +45,17 @@ class _Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"convc, version {convc.__version__}")
+        context.exit()
+
+
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="convc")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 def cli() -> None:
     """Compile convolutional networks to native modules that are verified, fast and explained.
 
