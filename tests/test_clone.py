@@ -1,4 +1,4 @@
-"""Python started in a clone's root, where `convc/` comes before the installed package, and what `convc` shows."""
+"""Python started in a clone's root, where `convc/` comes before the installed package; what `convc` shows."""
 
 from __future__ import annotations
 

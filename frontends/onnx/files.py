@@ -10,7 +10,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from convc.errors import ModelError, UnsupportedError
+from convc.frontends.models import graph_of
 from convc.frontends.onnx.tensors import tensor_array
+from convc.ir import Graph
 from convc.types import Array
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
@@ -28,6 +30,8 @@ class Model:
 
 def load(source: ModelSource) -> Model:
     """Read a model. Raises ModelError when the file is missing, truncated, not ONNX, or lacks data."""
+    if isinstance(graph_of(source), Graph):
+        raise ModelError("That is no ONNX model, but a Graph already.", hint="Use it as it is.")
     if isinstance(source, onnx.ModelProto):
         proto, folder = onnx.ModelProto(), None
         _copy_without_weights(source, proto)
