@@ -60,14 +60,12 @@ def shapes_of(input_shapes: Any) -> dict[str, Shape]:
 
 def _shape(name: str, given: Any) -> Shape:
     try:
-        shape = tuple(int(n.__index__()) for n in given)
+        return tuple(int(n.__index__()) for n in given)
     except (TypeError, AttributeError):
-        shape = (0,)
-    if min(shape, default=1) < 1:
         raise OptionError(
-            f"input_shapes= gives '{name}' the shape {given!r}.", hint="Extents are positive integers."
-        )
-    return shape
+            f"input_shapes= gives '{name}' the shape {given!r}.",
+            hint="A shape is a sequence of integers, for instance (1, 3, 224, 224).",
+        ) from None
 
 
 def _same_shapes(graph: Graph, given: Mapping[str, Shape]) -> None:

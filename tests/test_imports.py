@@ -21,7 +21,7 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "target", "settings")
+VALUES = ("types", "errors", "target", "settings", "formats")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "types": (),
@@ -30,14 +30,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "settings": ("types", "errors"),
     "ir": VALUES,
     "ops": (*VALUES, "ir"),
-    "frontends": (*VALUES, "ir", "ops"),
+    "frontends": (*VALUES, "naming", "ir", "ops"),
     "evaluate": (*VALUES, "ir", "ops"),
     "runtime": VALUES,
 }
 """Rooms with a list of their own: all that they may import."""
 
 ORDER = (
-    (*VALUES, "progress", "children"),
+    (*VALUES, "progress", "children", "naming"),
     ("ir",),
     ("ops",),
     ("workload", "evaluate", "runtime", "frontends"),

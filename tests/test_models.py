@@ -87,10 +87,10 @@ def test_a_graph_is_no_onnx_model_and_the_reverse() -> None:
 SHAPES: list[tuple[Any, str]] = [
     ({"image": (2, 3, 8, 8)}, r"'image' the shape \(2, 3, 8, 8\), but .* fixed: \(1, 3, 8, 8\). Build the"),
     ({"imge": (1, 3, 8, 8)}, "names 'imge', which is no input of 'small'. Its inputs are image"),
-    ({"image": "1x3x8x8"}, "gives 'image' the shape '1x3x8x8'. Extents are positive integers"),
-    ({"image": (1, 3, 8.0, 8)}, "Extents are positive integers"),
-    ({"image": (1, 3, -8, 8)}, "Extents are positive integers"),
-    ({"image": 8}, "Extents are positive integers"),
+    ({"image": "1x3x8x8"}, "gives 'image' the shape '1x3x8x8'. A shape is a sequence of integers, for"),
+    ({"image": (1, 3, 8.0, 8)}, "A shape is a sequence of integers"),
+    ({"image": (1, 3, None, 8)}, "A shape is a sequence of integers"),
+    ({"image": 8}, "A shape is a sequence of integers"),
     ((1, 3, 8, 8), r'not a shape for each name. For instance input_shapes=\{"image"'),
 ]
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 import convc
+from convc.cli.groups import Group
 from convc.errors import ConvcError
 
 VERBS = {
@@ -27,7 +28,7 @@ VERBS = {
 }
 
 
-class _Verbs(click.Group):
+class _Verbs(Group):
     """Loads a verb's file when it is used: `convc run` must not wait for the compiler to load."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -66,9 +67,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     try:
-        cli.main(arguments, prog_name="convc", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        status = cli.main(arguments, prog_name="convc", standalone_mode=False)
+        if status:  # that of a context's exit; commands return nothing
+            sys.exit(status)
     except click.Abort:
         sys.exit(130)
     except (click.ClickException, ConvcError) as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convc.errors import ModuleError
+from convc.formats import MODULE, not_a
 
 MAGIC = b"CONVCMOD"
 FORMAT = 1
@@ -121,13 +122,15 @@ def _read_end(path: Path) -> tuple[bytes, Weights]:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if size < _TRAILER.size:
-                raise ModuleError(f"'{path}' is not a convc module.", hint="Make one with `convc compile`.")
+                what, advice = not_a(path, MODULE)
+                raise ModuleError(f"{what}.", hint=advice or "Make one with `convc compile`.")
             file.seek(size - _TRAILER.size)
             offset, nbytes, length, magic = _TRAILER.unpack(file.read(_TRAILER.size))
             if magic != MAGIC or length > size - _TRAILER.size:
+                what, advice = not_a(path, MODULE)
                 raise ModuleError(
-                    f"'{path}' is not a convc module, or its end is missing.",
-                    hint="Make one with `convc compile`, or copy the file again.",
+                    f"{what}." if advice else f"{what}, or its end is missing.",
+                    hint=advice or "Make one with `convc compile`, or copy the file again.",
                 )
             file.seek(size - _TRAILER.size - length)
             return file.read(length), Weights(offset, nbytes)
