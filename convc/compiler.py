@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import convc.codegen.pipeline
-import convc.ops  # noqa: F401  (fills the registry of operators)
+import convc.ops
 from convc import memory
 from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
@@ -27,6 +27,7 @@ from convc.codegen.link import (
 from convc.codegen.machine import resolve
 from convc.errors import OptionError, UnsupportedError
 from convc.files import Scratch, explained
+from convc.frontends.models import graph_of
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
@@ -101,10 +102,10 @@ def compile(
     """Compile a network to a native module and check it against the float64 reference.
 
     Args:
-        model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Graph`.
+        model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Network` or `Graph`.
         target: `host`, an LLVM CPU name, `TRIPLE:CPU`, or for a GPU `cuda:sm_90` and its like.
         threads: threads that the module runs on unless `load` says otherwise; default all processors.
-        input_shapes: shapes for inputs with symbolic dimensions, by name.
+        input_shapes: shapes for inputs with symbolic dimensions, by name; those of a `Network` are fixed.
         algorithms: lowering by layer name, to overrule the choice.
         max_error: largest error of a layer, relative to its largest output, that a lowering may have.
         precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
@@ -144,6 +145,7 @@ def compile(
 @explained("Cannot compile")
 def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
+    model = graph_of(model, options.input_shapes)
     target = calibrated(resolve(options.target, options.threads, options.precision), progress)
     with progress.stage("import"):
         source = (
@@ -304,7 +306,10 @@ def describe(compilation: Compilation) -> Manifest:
         workspace_bound=compilation.program.workspace_bound,
         weights_bytes=compilation.program.weights_bytes,
         model_sha256=compilation.model_sha256,
-        versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},
+        versions={
+            "convc": convc.__version__,
+            **{p: metadata.version(p) for p in ("apache-tvm", "numpy", "onnx")},
+        },
         options={
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,

@@ -97,13 +97,19 @@ def first_divergence(compilation: Compilation, feeds: Mapping[str, Array], limit
 
 
 def verify_against(module: Module, model: Any, *, seed: int = 1, tolerance: float = 1e-3) -> dict[str, float]:
-    """Compare a module with a model file on random input; returns the error of each output by name.
+    """Compare a module with a model on random input; returns the error of each output by name.
 
     Raises VerificationError when names or shapes differ or an error exceeds `tolerance`.
     """
+    from convc.frontends.models import graph_of
     from convc.frontends.onnx import read
 
-    graph = read(model, input_shapes={t.name: t.shape for t in module.inputs})
+    model = graph_of(model)
+    graph = (
+        model
+        if isinstance(model, Graph)
+        else read(model, input_shapes={t.name: t.shape for t in module.inputs})
+    )
     ours = {t.name: (t.shape, t.dtype) for t in (*module.inputs, *module.outputs)}
     names = (*(v.name for v in graph.inputs), *graph.output_names)
     theirs = {

@@ -21,7 +21,7 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "files", "target", "settings")
+VALUES = ("types", "errors", "files", "target", "settings", "formats")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "types": (),
@@ -31,7 +31,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "settings": ("types", "errors"),
     "ir": VALUES,
     "ops": (*VALUES, "ir"),
-    "frontends": (*VALUES, "ir", "ops"),
+    "frontends": (*VALUES, "naming", "ir", "ops"),
     "evaluate": (*VALUES, "ir", "ops"),
     "rounding": (*VALUES, "ir"),
     "runtime": VALUES,
@@ -39,7 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 """Rooms with a list of their own: all that they may import."""
 
 ORDER = (
-    (*VALUES, "progress"),
+    (*VALUES, "progress", "children", "naming"),
     ("ir",),
     ("ops",),
     ("workload", "evaluate", "rounding", "runtime", "frontends"),
@@ -49,7 +49,7 @@ ORDER = (
     ("codegen",),
     ("compiler", "verify"),
     ("report", "tune"),
-    ("backend", "cli"),
+    ("backend", "cli", "__main__"),
 )
 """From the bottom up. A room sees those on lower steps and on its own."""
 

@@ -10,6 +10,7 @@ import click
 from convc.cli.options import Bar, input_shapes_option, json_option, parse_shapes, threads_option
 from convc.errors import OptionError
 from convc.files import Scratch
+from convc.formats import is_module
 
 
 @click.command("bench")
@@ -47,7 +48,7 @@ def command(
     for engine in engines:
         if engine not in benches.ENGINES:
             raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
-    is_model = path.suffix != ".so"
+    is_model = not is_module(path)
     if engines and not is_model and model is None:
         raise OptionError(
             "--vs needs the model that the other engines shall run.",

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from convc import children
 from convc.codegen.cache import ObjectCache, default_folder
 from convc.codegen.link import FLAGS, HEADERS, RUNTIME, append_weights, native_text, runtime_objects
 from convc.codegen.machine import linker
@@ -276,7 +277,14 @@ def _build(path: Path, target: Target) -> None:
 def _run(command: list[str]) -> str:
     """What a program prints. Raises CompileError with its last words when it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            env=children.environment(),
+        )
     except subprocess.TimeoutExpired as error:
         raise CompileError(f"Calibration took more than {TIMEOUT_SECONDS} s.") from error
     if done.returncode:
