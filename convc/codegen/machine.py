@@ -102,7 +102,7 @@ def _standing_in(other: StandIn, threads: int | None) -> Target:
     return replace(target, mcpu=mcpu, features=_checked_features(mcpu, triple))
 
 
-def _target(name: str, triple: str, mcpu: str, threads: int, **caches: int) -> Target:
+def _target(name: str, triple: str, mcpu: str, threads: int, **caches: Any) -> Target:
     features = _checked_features(mcpu, triple)
     isa = "avx512" if "avx512f" in features else "avx2" if {"avx2", "fma"} <= {*features} else "generic"
     return Target(
