@@ -14,6 +14,7 @@ import onnx
 import pytest
 from command import Result, convc
 from onnx import TensorProto, helper
+from other_manifest import write_with
 
 from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx
@@ -297,10 +298,9 @@ def test_wrong_inputs(module: Path, folder: Path, tmp_path: Path, capsys: pytest
 
 def test_module_for_another_machine(module: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = folder.parent / "other.so"
-    other.write_bytes(module.read_bytes())
     manifest = manifests.read(module)
     target = {**manifest.target, "mcpu": "future", "features": ["avx9999"]}
-    replace(manifest, target=target).write(other, manifests.weights_of(module))
+    write_with(module, replace(manifest, target=target), other)
     assert_refused(_run(capsys, other, folder), "built for future and needs avx9999")
     assert "future" in convc(capsys, "inspect", other).out  # reading about it is fine
     assert_refused(convc(capsys, "bench", other, "--rounds", 1), "avx9999")

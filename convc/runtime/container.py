@@ -2,7 +2,7 @@
 
     code        an ELF shared object, filled up to a page boundary
     weights     which the module's own code maps
-    seal        `CVSEAL`, then the CRC-32 of the code, of the weights and of the text
+    seal        `CONVCSUM`, then the CRC-32 of the code, of the weights and of the text
     text        the manifest, see `manifest`
     trailer     where the weights begin, their bytes, the text's bytes, and `CONVCMOD`
 
@@ -32,8 +32,8 @@ from convc.formats import MODULE, MODULE_MAGIC, not_a
 
 PAGE = 4096
 _TRAILER = struct.Struct("<QQQ8s")
-_SEAL = struct.Struct("<6sxxIII")
-_SEAL_MAGIC = b"CVSEAL"
+_SEAL = struct.Struct("<8sIII")
+_SEAL_MAGIC = b"CONVCSUM"
 _CHUNK = 1 << 18  # fits into a second cache
 _AGAIN = "Copy the file again, or compile the model again."
 

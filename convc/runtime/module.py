@@ -41,8 +41,8 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, device: in
     """
     file = Path(path)
     manifest = manifests.read(file)
-    check_machine(file, manifest)
     manifests.check(file, manifest)
+    check_machine(file, manifest)
     return Module(file, manifest, _thread_count(threads, manifest.threads), device=device)
 
 
