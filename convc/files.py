@@ -144,7 +144,7 @@ def destination(path: str | os.PathLike[str]) -> Path:
         place = Path(os.path.realpath(path))
         mode = _mode(path)
         there = place.parent.is_dir()
-        writable = mode is None or os.access(place, os.W_OK)
+        writable = mode is None or os.access(place, os.W_OK, effective_ids=True)
     except (OSError, ValueError) as error:
         raise FileError(f"{what}: {reason(error)}.", hint="Give another file.") from error
     if mode is not None and kind_of(mode):
