@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import convc.codegen.pipeline
 import convc.ops  # noqa: F401  (fills the registry of operators)
 from convc import memory
@@ -59,6 +61,7 @@ class Options:
     target: str = "host"
     threads: int | None = None
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     algorithms: Mapping[str, str] = field(default_factory=dict)
     max_error: float = DEFAULT_MAX_ERROR
     all_errors: bool = False
@@ -86,6 +89,7 @@ def compile(
     target: str = "host",
     threads: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    constants: Mapping[str, Any] | None = None,
     algorithms: Mapping[str, str] | None = None,
     max_error: float = DEFAULT_MAX_ERROR,
     precision: str = "float32",
@@ -102,6 +106,7 @@ def compile(
         target: `host`, an LLVM CPU name, `TRIPLE:CPU`, or for a GPU `cuda:sm_90` and its like.
         threads: threads that the module runs on unless `load` says otherwise; default all processors.
         input_shapes: shapes for inputs with symbolic dimensions, by name.
+        constants: inputs of an ONNX model that are built in, by name: numbers, lists or arrays.
         algorithms: lowering by layer name, to overrule the choice.
         max_error: largest error of a layer, relative to its largest output, that a lowering may have.
         precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
@@ -121,6 +126,7 @@ def compile(
         target,
         threads,
         input_shapes or {},
+        constants or {},
         algorithms or {},
         max_error,
         precision=precision,
@@ -141,7 +147,12 @@ def plan(model: Any, options: Options, progress: Progress) -> Compilation:
         source = (
             model
             if isinstance(model, Graph)
-            else read(model, input_shapes=options.input_shapes, notice=progress.notice)
+            else read(
+                model,
+                input_shapes=options.input_shapes,
+                constants=options.constants,
+                notice=progress.notice,
+            )
         )
     _refuse_bfloat16(source)
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
@@ -278,6 +289,9 @@ def describe(compilation: Compilation) -> Manifest:
         model_sha256=compilation.model_sha256,
         versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},
         options={
+            "constants": {
+                name: np.asarray(value).tolist() for name, value in compilation.options.constants.items()
+            },
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,
             "precision": compilation.options.precision,

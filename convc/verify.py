@@ -96,7 +96,8 @@ def verify_against(module: Module, model: Any, *, seed: int = 1, tolerance: floa
     """
     from convc.frontends.onnx import read
 
-    graph = read(model, input_shapes={t.name: t.shape for t in module.inputs})
+    shapes = {t.name: t.shape for t in module.inputs}
+    graph = read(model, input_shapes=shapes, constants=module.manifest.options.get("constants"))
     ours = {t.name: (t.shape, t.dtype) for t in (*module.inputs, *module.outputs)}
     names = (*(v.name for v in graph.inputs), *graph.output_names)
     theirs = {

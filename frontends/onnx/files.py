@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from convc.errors import ModelError, UnsupportedError
+from convc.frontends.onnx.structure import check_structure
 from convc.frontends.onnx.tensors import tensor_array
 from convc.types import Array
 
@@ -24,36 +25,37 @@ class Model:
     weights: dict[str, Array]
     name: str
     """How messages call the model: its file's name, or that of its graph."""
+    folder: str | None
+    """Where external data lie; None for a model in memory."""
 
 
 def load(source: ModelSource) -> Model:
     """Read a model. Raises ModelError when the file is missing, truncated, not ONNX, or lacks data."""
     if isinstance(source, onnx.ModelProto):
-        proto, folder = onnx.ModelProto(), None
-        _copy_without_weights(source, proto)
-        initializers = source.graph.initializer
+        whole, folder = source, None
         name = source.graph.name or "model"
     else:
         path = os.fspath(source)
-        proto, folder = _parse(path), os.path.dirname(os.path.abspath(path))
-        initializers = proto.graph.initializer
+        whole, folder = _parse(path), os.path.dirname(os.path.abspath(path))
         name = os.path.basename(path)
-    _check(proto, name)
-    if proto.graph.sparse_initializer or (
-        isinstance(source, onnx.ModelProto) and source.graph.sparse_initializer
-    ):
+    check_structure(whole, str(name))
+    weights = weights_of(whole.graph, name, folder)
+    proto = onnx.ModelProto()
+    _copy_without_weights(whole, proto)
+    return Model(proto, weights, name, folder)
+
+
+def weights_of(graph: onnx.GraphProto, name: str, folder: str | None) -> dict[str, Array]:
+    """The initialisers of a graph called `name`, as arrays. Raises ModelError and UnsupportedError."""
+    if graph.sparse_initializer:
         raise UnsupportedError(f"'{name}' has sparse initialisers.", hint="Store them as dense tensors.")
     weights: dict[str, Array] = {}
-    for tensor in initializers:
+    for tensor in graph.initializer:
         what = f"Initialiser '{tensor.name}' of '{name}'"
         if tensor.name in weights:
             raise ModelError(f"{what} occurs twice.")
         weights[tensor.name] = tensor_array(tensor, what, folder)
-    if not isinstance(source, onnx.ModelProto):
-        bare = onnx.ModelProto()
-        _copy_without_weights(proto, bare)
-        proto = bare
-    return Model(proto, weights, name)
+    return weights
 
 
 def _parse(path: str) -> onnx.ModelProto:
@@ -96,11 +98,3 @@ def _copy_field(target: object, descriptor: object, value: object) -> None:
         field.MergeFrom(value)
     else:
         setattr(target, name, value)
-
-
-def _check(proto: onnx.ModelProto, name: str) -> None:
-    """Any file of a few bytes may parse as an empty message; a model has a graph and names its opset."""
-    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
-        raise ModelError(f"'{name}' is not an ONNX model: it contains no graph.", hint="Is it truncated?")
-    if not proto.opset_import:
-        raise ModelError(f"'{name}' does not say which opset it uses.", hint="Export the model again.")
