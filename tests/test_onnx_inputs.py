@@ -16,6 +16,7 @@ from onnx_models import draw, ints, model, node
 from onnx_refusals import refuse
 
 from convc.cli.options import parse_constants
+from convc.compiler import compile
 from convc.errors import ModelError, OptionError, UnsupportedError
 from convc.frontends.onnx import constant_inputs, read
 
@@ -43,7 +44,7 @@ def test_wrong_input_shapes(shapes: dict[str, tuple[int, ...]], words: str) -> N
 
 @pytest.mark.parametrize("extent", [0, -1, 1.5])
 def test_extents_that_no_input_has(extent: float) -> None:
-    refuse(open_model("N", 3), OptionError, "positive", input_shapes={"x": (extent, 3)})
+    refuse(open_model("N", 3), OptionError, f"({extent}, 3)", input_shapes={"x": (extent, 3)})
 
 
 def test_inputs_that_are_too_large() -> None:
@@ -239,3 +240,10 @@ def test_flags_of_inputs_that_are_no_tensor() -> None:
     proto = model([node("Identity", "x", "y")], {"x": ()})
     proto.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", 1, None))
     refuse(proto, UnsupportedError, "Input 'x' is a sequence_type", constants={"x": 1})
+
+
+def test_a_graph_has_no_inputs_to_build_in() -> None:
+    with pytest.raises(
+        OptionError, match="constants= build inputs of an ONNX model in; 'network' is a Graph"
+    ):
+        compile(read(sized(), constants={"size": 4}), constants={"size": 4})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from convc.cli.options import (
     threads_option,
 )
 from convc.errors import OptionError
+from convc.files import Scratch
+from convc.formats import is_module
 from convc.types import Shape
 
 
@@ -59,16 +60,16 @@ def command(
     for engine in engines:
         if engine not in benches.ENGINES:
             raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
-    is_model = path.suffix != ".so"
+    is_model = not is_module(path)
     if engines and not is_model and model is None:
         raise OptionError(
             "--vs needs the model that the other engines shall run.",
             hint="Give it with --model, or time the MODEL.onnx.",
         )
-    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
+    with Scratch() as folder:
         module = path
         if is_model:
-            module, model = Path(folder) / "module.so", path
+            module, model = folder / "module.so", path
             shapes, built_in = parse_shapes(input_shapes), parse_constants(constants)
             _compile(path, module, shapes, built_in, threads)
         manifest = manifests.read(module)

@@ -63,6 +63,7 @@ class CompileFlags:
     max_error: float
     precision: str
     fast_math: bool
+    keep_denormals: bool
 
     def options(self, **more: Any) -> Options:
         """What the compiler is asked for. Raises OptionError for flags that do not parse."""
@@ -118,6 +119,10 @@ def compile_options(command: Any) -> Any:
             ),
             click.option(
                 "--fast-math", is_flag=True, help="Let CUDA approximate divisions, roots and exponentials."
+            ),
+            click.option(
+                "--keep-denormals", is_flag=True,
+                help="Compute with numbers below 1.2e-38, which CPUs take for zero otherwise: slow.",
             ),
         ]
     ):  # fmt: skip

@@ -10,8 +10,11 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from convc.errors import ModelError, UnsupportedError
+from convc.formats import MODEL, not_a
+from convc.frontends.models import graph_of
 from convc.frontends.onnx.structure import check_structure
 from convc.frontends.onnx.tensors import tensor_array
+from convc.ir import Graph
 from convc.types import Array
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
@@ -31,6 +34,8 @@ class Model:
 
 def load(source: ModelSource) -> Model:
     """Read a model. Raises ModelError when the file is missing, truncated, not ONNX, or lacks data."""
+    if isinstance(graph_of(source), Graph):
+        raise ModelError("That is no ONNX model, but a Graph already.", hint="Use it as it is.")
     if isinstance(source, onnx.ModelProto):
         whole, folder = source, None
         name = source.graph.name or "model"
@@ -38,6 +43,7 @@ def load(source: ModelSource) -> Model:
         path = os.fspath(source)
         whole, folder = _parse(path), os.path.dirname(os.path.abspath(path))
         name = os.path.basename(path)
+    _check(whole, name, None if isinstance(source, onnx.ModelProto) else source)
     check_structure(whole, str(name))
     weights = weights_of(whole.graph, name, folder)
     proto = onnx.ModelProto()
@@ -74,10 +80,9 @@ def _parse(path: str) -> onnx.ModelProto:
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
-        raise ModelError(
-            f"'{path}' is not an ONNX model, or is truncated ({len(data)} bytes).",
-            hint="Export or download the model again.",
-        ) from error
+        what, advice = not_a(path, MODEL)
+        cut = "" if advice else f", or is truncated ({len(data)} bytes)"
+        raise ModelError(f"{what}{cut}.", hint=advice or "Export or download the model again.") from error
     return proto
 
 
@@ -98,3 +103,12 @@ def _copy_field(target: object, descriptor: object, value: object) -> None:
         field.MergeFrom(value)
     else:
         setattr(target, name, value)
+
+
+def _check(proto: onnx.ModelProto, name: str, path: str | os.PathLike[str] | None) -> None:
+    """Any file of a few bytes may parse as an empty message; a model has a graph and names its opset."""
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        what, advice = (f"'{name}' is not an ONNX model", "") if path is None else not_a(path, MODEL)
+        raise ModelError(f"{what}: it contains no graph.", hint=advice or "Is it truncated?")
+    if not proto.opset_import:
+        raise ModelError(f"'{name}' does not say which opset it uses.", hint="Export the model again.")

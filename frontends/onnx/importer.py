@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 
 from convc.errors import ModelError, UnsupportedError, printable
+from convc.frontends.models import shapes_of
 from convc.frontends.onnx import functions
 from convc.frontends.onnx.body import Body, Import
 from convc.frontends.onnx.built_in import built_in
@@ -44,7 +45,7 @@ def read(
     broken, UnsupportedError that names every node without code at once, OptionError for wrong `input_shapes`
     or `constants`, and TypeRuleError for nodes whose inputs do not fit.
     """
-    importer = Importer(load(source), input_shapes or {}, constants or {}, notice)
+    importer = Importer(load(source), shapes_of(input_shapes), constants or {}, notice)
     graph = importer.run()
     if importer.findings.refused:
         raise UnsupportedError(
@@ -61,7 +62,7 @@ def check(
     constants: Mapping[str, Any] | None = None,
 ) -> Findings:
     """What `read` would find unsupported, without raising; other faults raise as there."""
-    importer = Importer(load(source), input_shapes or {}, constants or {}, lambda message: None)
+    importer = Importer(load(source), shapes_of(input_shapes), constants or {}, lambda message: None)
     importer.run()
     return importer.findings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 from typing import TypeAlias
 
 import onnx
@@ -51,7 +50,7 @@ def input_types(
     open_ = {name: extents for name, extents in stated.items() if name not in given}
     types = {}
     for name, extents in stated.items():
-        shape = tuple(map(int, given[name])) if name in given else _closed(name, open_, symbols, notice)
+        shape = tuple(given[name]) if name in given else _closed(name, open_, symbols, notice)
         types[name] = TensorType(shape, dtypes[name])
         if fault := size_fault(types[name]):
             raise ModelError(f"Input '{name}' ({shown(extents)}) has {fault}.")
@@ -110,9 +109,8 @@ def _typed(shapes: Mapping[str, Shape]) -> str:
 
 def _bind(name: str, stated: Sequence[Extent], given: Sequence[int], symbols: dict[str, int]) -> None:
     """Check a given shape against the model's, and note what it says of symbols."""
-    sound = all(isinstance(extent, Integral) and extent > 0 for extent in given)
     if (
-        not sound
+        min(given, default=1) < 1
         or len(given) != len(stated)
         or any(isinstance(s, int) and s != g for g, s in zip(given, stated, strict=True))
     ):

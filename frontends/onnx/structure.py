@@ -12,15 +12,9 @@ from convc.frontends.onnx.order import graphs_of
 
 
 def check_structure(model: onnx.ModelProto, name: str) -> None:
-    """Raise ModelError for a model called `name` without a graph, with versions beyond any that there will
-    be, with names that are not UTF-8, or with graphs in graphs beyond the limit.
-
-    Any file of a few bytes may parse as an empty message; a model has a graph and names its opset.
+    """Raise ModelError for a model called `name` with versions beyond any that there will be, with names that
+    are not UTF-8, or with graphs in graphs beyond the limit.
     """
-    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
-        raise ModelError(f"'{name}' is not an ONNX model: it contains no graph.", hint="Is it truncated?")
-    if not model.opset_import:
-        raise ModelError(f"'{name}' does not say which opset it uses.", hint="Export the model again.")
     if not 0 <= model.ir_version <= VERSION:
         raise ModelError(
             f"'{name}' states version {model.ir_version} of the file format, which cannot be.",
