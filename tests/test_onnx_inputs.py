@@ -44,7 +44,7 @@ def test_wrong_input_shapes(shapes: dict[str, tuple[int, ...]], words: str) -> N
 
 @pytest.mark.parametrize("extent", [0, -1, 1.5])
 def test_extents_that_no_input_has(extent: float) -> None:
-    refuse(open_model("N", 3), OptionError, f"({extent}, 3)", input_shapes={"x": (extent, 3)})
+    refuse(open_model("N", 3), OptionError, "'x'", str(extent), input_shapes={"x": (extent, 3)})
 
 
 def test_inputs_that_are_too_large() -> None:

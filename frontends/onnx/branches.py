@@ -36,19 +36,22 @@ def _results(call: Call, name: str) -> Sequence[Value]:
 
 def _both(call: Call, condition: Value) -> list[Sequence[Value]]:
     """The results of both branches. One that does not fit this model's shapes may be the one never taken."""
-    before = call.scope.refusals
-    try:
-        results = [_results(call, name) for name in BRANCHES]
-    except ConvcError as error:
-        if call.scope.refusals:
-            call.scope.want([condition.name])
-            raise  # what follows from a refusal is no news
-        raise Refusal(
-            f"its condition '{condition.name}' is computed at run time, and a branch fails: {error.message}",
-            [condition.name],
-        ) from error
+    before, results, faults = call.scope.refusals, [], []
+    for name in BRANCHES:
+        try:
+            results.append(_results(call, name))
+        except ConvcError as error:
+            faults.append(error)
     if call.scope.refusals > before:
         call.scope.want([condition.name])
+    if faults and call.scope.refusals:
+        raise faults[0]  # what follows from a refusal is no news
+    if faults:
+        raise Refusal(
+            f"its condition '{condition.name}' is computed at run time, and a branch fails: "
+            f"{faults[0].message.rstrip('.')}",
+            [condition.name],
+        ) from faults[0]
     return results
 
 

@@ -9,9 +9,10 @@ from typing import TypeAlias
 import networkx as nx
 import onnx
 import onnx.inliner
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from convc.errors import ModelError
-from convc.frontends.onnx.limits import DEPTH, EXPANDED_BYTES, NODES, VERSION
+from convc.frontends.onnx.limits import CALLS, EXPANDED_BYTES, NODES, VERSION
 from convc.frontends.onnx.order import graphs_of
 
 Key: TypeAlias = "tuple[str, str, str]"
@@ -37,14 +38,14 @@ def inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         return model
     sizes = _sizes(model, name)
     whole = _size(model.graph.node, sizes)
-    if whole.nodes > NODES or whole.bytes > EXPANDED_BYTES or whole.depth > DEPTH:
+    if whole.nodes > NODES or whole.bytes > EXPANDED_BYTES or whole.depth > CALLS:
         raise ModelError(
             f"The functions of '{name}' expand to {whole.nodes} nodes, {whole.bytes >> 20} MiB and "
-            f"{whole.depth} calls inside each other; convc takes {NODES}, {EXPANDED_BYTES >> 20} and {DEPTH}."
+            f"{whole.depth} calls inside each other; convc takes {NODES}, {EXPANDED_BYTES >> 20} and {CALLS}."
         )
     try:
         return onnx.inliner.inline_local_functions(model, convert_version=True)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
+    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError, DecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"The functions of '{name}' cannot be expanded: {reason}") from error
 

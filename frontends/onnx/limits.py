@@ -20,8 +20,10 @@ NODES = 1 << 15
 """Nodes of a model once its functions are expanded."""
 EXPANDED_BYTES = 1 << 28
 """Bytes of a model, weights aside, once its functions are expanded."""
-DEPTH = 32
-"""Functions that call functions, and graphs in nodes of graphs."""
+CALLS = 32
+"""Functions that call functions."""
+DEPTH = 16
+"""Graphs in nodes of graphs; protobuf's own parser stops at about 30."""
 FOLDED_BYTES = 1 << 30
 FOLDED_TIMES = 16
 """Bytes that may be read and written, and products computed, for constants that follow from others: so many,
