@@ -46,7 +46,7 @@ from convc.runtime.module import Module
 from convc.select import DEFAULT_MAX_ERROR, Choice, Records, Selector
 from convc.target import Target
 from convc.tiling.separable import SeparableShape
-from convc.types import Shape, TensorType
+from convc.types import Array, Shape, TensorType
 from convc.workload import ConvShape, Workload
 
 VIEW = "view"
@@ -94,6 +94,7 @@ def compile(
     keep_denormals: bool = False,
     records: Records | None = None,
     verify: bool = True,
+    verify_inputs: Mapping[str, Array] | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Module:
@@ -115,6 +116,7 @@ def compile(
         records: times measured on the target, see `convc.open_records`; the model decides where it has
             none.
         verify: compare with the float64 reference of the whole graph on random input.
+        verify_inputs: arrays to do that with instead, by input name; others are drawn.
         cache: folder of compiled kernels; default `$CONVC_CACHE` or the user's cache folder.
         progress: is told of stages and notices.
 
@@ -135,7 +137,14 @@ def compile(
     )
     compilation = plan(model, options, progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    module = build(compilation, Path(scratch.name) / "network.so", progress, verify=verify, cache=cache)
+    module = build(
+        compilation,
+        Path(scratch.name) / "network.so",
+        progress,
+        verify=verify,
+        verify_inputs=verify_inputs,
+        cache=cache,
+    )
     module.own(scratch)
     return module
 
@@ -208,6 +217,7 @@ def build(
     progress: Progress,
     *,
     verify: bool = True,
+    verify_inputs: Mapping[str, Array] | None = None,
     cache: Path | None = None,
 ) -> Module:
     """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
@@ -221,7 +231,8 @@ def build(
         from convc.verify import verify_compilation
 
         with progress.stage("verify"):
-            figures = verify_compilation(compilation, Module(path, manifest, target.threads))
+            runs = Module(path, manifest, target.threads)
+            figures = verify_compilation(compilation, runs, progress, verify_inputs)
         manifest = replace(manifest, verification=figures)
     elif verify:
         progress.notice(f"Not verified: code for {target.name} does not run on this machine.")
