@@ -18,7 +18,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Each writes benchmarks/results/NAME.json and .svg; for instance
+# Each writes benchmarks/results/CPU/NAME.json and .svg; for instance
 # `make bench-networks ARGS="--threads 2,1 folder_of_models"`. Run them on a quiet machine.
 $(BENCHMARKS): bench-%: $(VENV)/.bench
 	$(BIN)/python benchmarks/$*.py $(ARGS)

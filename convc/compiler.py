@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import convc.codegen.pipeline
-import convc.ops  # noqa: F401  (fills the registry of operators)
+import convc.ops
 from convc import memory
 from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
@@ -27,6 +26,8 @@ from convc.codegen.link import (
 )
 from convc.codegen.machine import resolve
 from convc.errors import OptionError, UnsupportedError
+from convc.files import Scratch, explained
+from convc.frontends.models import graph_of
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
@@ -38,6 +39,7 @@ from convc.passes.fuse_max_pool import FuseMaxPool
 from convc.passes.fuse_separable import FuseSeparable
 from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.pipeline import PIPELINE, run_pipeline
+from convc.passes.remove_identities import RemoveIdentities
 from convc.passes.sub_pixel import AlwaysSubPixel
 from convc.program import Program, Run
 from convc.progress import Progress
@@ -101,10 +103,10 @@ def compile(
     """Compile a network to a native module and check it against the float64 reference.
 
     Args:
-        model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Graph`.
+        model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Network` or `Graph`.
         target: `host`, an LLVM CPU name, `TRIPLE:CPU`, or for a GPU `cuda:sm_90` and its like.
         threads: threads that the module runs on unless `load` says otherwise; default all processors.
-        input_shapes: shapes for inputs with symbolic dimensions, by name.
+        input_shapes: shapes for inputs with symbolic dimensions, by name; those of a `Network` are fixed.
         algorithms: lowering by layer name, to overrule the choice.
         max_error: largest error of a layer, relative to its largest output, that a lowering may have.
         precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
@@ -136,10 +138,10 @@ def compile(
         records=records,
     )
     compilation = plan(model, options, progress)
-    scratch = tempfile.TemporaryDirectory(prefix="convc-")
+    scratch = Scratch()
     module = build(
         compilation,
-        Path(scratch.name) / "network.so",
+        scratch.path / "network.so",
         progress,
         verify=verify,
         verify_inputs=verify_inputs,
@@ -149,8 +151,10 @@ def compile(
     return module
 
 
+@explained("Cannot compile")
 def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
+    model = graph_of(model, options.input_shapes)
     target = calibrated(resolve(options.target, options.threads, options.precision), progress)
     with progress.stage("import"):
         source = (
@@ -170,7 +174,7 @@ def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
     """The passes after the pipeline that join layers where the target's prices say so."""
     if target.gpu is not None:
         half = target.gpu.storage
-        converted = () if half == "float32" else (ConvertPrecision(half),)
+        converted = () if half == "float32" else (ConvertPrecision(half), RemoveIdentities())
         return AlwaysSubPixel(), MergeSiblings(), *converted
     keep = frozenset(options.algorithms)
     selector = Selector(target, options.max_error)
@@ -211,6 +215,7 @@ def keeps_denormals(options: Options, target: Target) -> bool:
     return not options.fast_math
 
 
+@explained("Cannot compile")
 def build(
     compilation: Compilation,
     path: Path,
@@ -222,9 +227,11 @@ def build(
 ) -> Module:
     """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
     target = compilation.target
-    manifest = describe(compilation)
+    manifest, objects = describe(compilation), ObjectCache.open(cache)
     generate = _write_cpu_module if target.gpu is None else _write_cuda_module
-    weights = generate(compilation, path, ObjectCache.open(cache), progress)
+    weights = generate(compilation, path, objects, progress, manifest.contract)
+    if objects.unkept:
+        progress.notice(f"What was compiled is not kept for another time. {objects.unkept}")
     manifest.write(path, weights)
     runnable = target.name == "host" or _runs_here(manifest)
     if verify and runnable:
@@ -241,7 +248,7 @@ def build(
 
 
 def _write_cpu_module(
-    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress
+    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress, contract: str
 ) -> Weights:
     """Kernels as objects, linked with the runtime."""
     target, program = compilation.target, compilation.program
@@ -250,11 +257,11 @@ def _write_cpu_module(
         workers = os.cpu_count() or 1
         objects = [*runtime_objects(target, cache), *build_objects(kernels, cache, workers, done)]
     with progress.stage("link"):
-        return write_module(program, symbols, objects, target, path)
+        return write_module(program, symbols, objects, target, path, contract)
 
 
 def _write_cuda_module(
-    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress
+    compilation: Compilation, path: Path, cache: ObjectCache, progress: Progress, contract: str
 ) -> Weights:
     """Kernels as cubins, beside a runtime that launches them."""
     target, program, options = compilation.target, compilation.program, compilation.options
@@ -265,7 +272,8 @@ def _write_cuda_module(
         values = compilation.graph.inputs, compilation.graph.outputs
         inputs, outputs = (tuple(v.type.nbytes for v in own) for own in values)
         launches = device_program((inputs, outputs), program, symbols, built, target)
-        return cuda_link.write_module(launches, cuda_link.runtime_objects(target, cache), target, path)
+        runtime = cuda_link.runtime_objects(target, cache)
+        return cuda_link.write_module(launches, runtime, target, path, contract)
 
 
 def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, Graph]:
@@ -282,8 +290,8 @@ def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, G
         },
     )
     probe = lower(clone(graph), clone(graph), options, compilation.target, progress)
-    scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    module = build(probe, Path(scratch.name) / "probe.so", progress, verify=False)
+    scratch = Scratch()
+    module = build(probe, scratch.path / "probe.so", progress, verify=False)
     module.own(scratch)
     return module, graph
 
@@ -309,7 +317,10 @@ def describe(compilation: Compilation) -> Manifest:
         workspace_bound=compilation.program.workspace_bound,
         weights_bytes=compilation.program.weights_bytes,
         model_sha256=compilation.model_sha256,
-        versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},
+        versions={
+            "convc": convc.__version__,
+            **{p: metadata.version(p) for p in ("apache-tvm", "numpy", "onnx")},
+        },
         options={
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,

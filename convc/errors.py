@@ -37,6 +37,10 @@ class OptionError(ConvcError):
     """A flag or argument names something that does not exist or that cannot be done."""
 
 
+class FileError(OptionError):
+    """A file or folder cannot be read or written: it is absent, of another kind, not permitted, too large."""
+
+
 class InputError(ConvcError):
     """An array given to a module has the wrong name, shape, dtype or number."""
 

@@ -126,15 +126,21 @@ def verify_against(
     tolerance: float | None = None,
     given: Mapping[str, Array] | None = None,
 ) -> dict[str, float]:
-    """Compare a module with a model file on random input; returns the error of each output by name.
+    """Compare a module with a model on random input; returns the error of each output by name.
 
     Arrays that are `given` by input name take the place of random ones. Raises VerificationError when names
     or shapes differ or an output is farther off than `tolerance`, or without one than TOLERANCE and rounding
     explain; InputError for arrays that the model does not take.
     """
+    from convc.frontends.models import graph_of
     from convc.frontends.onnx import read
 
-    graph = read(model, input_shapes={t.name: t.shape for t in module.inputs})
+    model = graph_of(model)
+    graph = (
+        model
+        if isinstance(model, Graph)
+        else read(model, input_shapes={t.name: t.shape for t in module.inputs})
+    )
     ours = {t.name: (t.shape, t.dtype) for t in (*module.inputs, *module.outputs)}
     names = (*(v.name for v in graph.inputs), *graph.output_names)
     theirs = {

@@ -21,16 +21,17 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "target", "settings")
+VALUES = ("types", "errors", "files", "target", "settings", "formats")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "types": (),
     "errors": (),
+    "files": ("errors",),
     "target": ("types", "errors"),
     "settings": ("types", "errors"),
     "ir": VALUES,
     "ops": (*VALUES, "ir"),
-    "frontends": (*VALUES, "ir", "ops"),
+    "frontends": (*VALUES, "naming", "ir", "ops"),
     "evaluate": (*VALUES, "ir", "ops"),
     "rounding": (*VALUES, "ir", "evaluate"),
     "runtime": VALUES,
@@ -38,7 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 """Rooms with a list of their own: all that they may import."""
 
 ORDER = (
-    (*VALUES, "progress"),
+    (*VALUES, "progress", "children", "naming"),
     ("ir",),
     ("ops",),
     ("workload", "evaluate", "rounding", "runtime", "frontends"),
@@ -48,7 +49,7 @@ ORDER = (
     ("codegen",),
     ("compiler", "verify", "trial", "judge", "draw"),
     ("report", "tune"),
-    ("backend", "cli"),
+    ("backend", "cli", "__main__"),
 )
 """From the bottom up. A room sees those on lower steps and on its own."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import click
 
 from convc.cli.options import Bar, input_shapes_option, json_option, parse_shapes, threads_option
 from convc.errors import OptionError
+from convc.files import Scratch
+from convc.formats import is_module
 
 
 @click.command("bench")
@@ -47,16 +48,16 @@ def command(
     for engine in engines:
         if engine not in benches.ENGINES:
             raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
-    is_model = path.suffix != ".so"
+    is_model = not is_module(path)
     if engines and not is_model and model is None:
         raise OptionError(
             "--vs needs the model that the other engines shall run.",
             hint="Give it with --model, or time the MODEL.onnx.",
         )
-    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
+    with Scratch() as folder:
         module = path
         if is_model:
-            module, model = Path(folder) / "module.so", path
+            module, model = folder / "module.so", path
             _compile(path, module, parse_shapes(input_shapes), threads)
         manifest = manifests.read(module)
         count = threads or manifest.threads

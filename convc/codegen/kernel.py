@@ -94,7 +94,7 @@ def llvm_target(target: Target, *, sums: bool = True) -> Any:
             "mtriple": target.triple,
             "mcpu": target.mcpu,
             "num-cores": target.threads,
-            # Lets reductions over a vector of lanes be vectorised; costs nothing where sums are in registers.
+            # Lets a reduction over a vector of lanes be vectorised; free where they are in registers.
             # Factors would be multiplied in any order too: of x * a * b first a * b, beyond what floats hold.
             "fast-math-reassoc": sums,
         }

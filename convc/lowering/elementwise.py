@@ -11,7 +11,8 @@ from tvm import te, tirx
 
 from convc.ir import Attrs
 from convc.lowering import functions as f
-from convc.lowering.functions import constant, dtype_of, let, lower_bound, select, upper_bound
+from convc.lowering.extremes import maximum, minimum
+from convc.lowering.functions import constant, dtype_of, is_float, let, lower_bound, select, upper_bound
 
 Expr = Any
 Unary = Callable[[Any, Expr], Expr]
@@ -24,10 +25,6 @@ UNBOUNDED = frozenset({
     "div", "pow", "mod", "reduce_prod",
 })  # fmt: skip
 """Operators whose result may be infinite or NaN for finite operands of ordinary size."""
-
-
-def _is_float(x: Expr) -> bool:
-    return "float" in dtype_of(x)
 
 
 def _libm(name: str, *operands: Expr) -> Expr:
@@ -45,7 +42,7 @@ def _relu(a: Any, x: Expr) -> Expr:
 
 def _clip(a: Any, x: Expr) -> Expr:
     low, high = a.min, a.max
-    if not _is_float(x):
+    if not is_float(x):
         info = np.iinfo(dtype_of(x))
         low = int(info.min) if low <= info.min else min(math.ceil(low), int(info.max))
         high = int(info.max) if high >= info.max else max(math.floor(high), int(info.min))
@@ -159,13 +156,13 @@ UNARY: dict[str, Unary] = {
 
 
 def _divide(a: Any, x: Expr, y: Expr) -> Expr:
-    return x / y if _is_float(x) else te.truncdiv(x, y)
+    return x / y if is_float(x) else te.truncdiv(x, y)
 
 
 def _mod(a: Any, x: Expr, y: Expr) -> Expr:
     if not a.fmod:
         return te.floormod(x, y)
-    if not _is_float(x):
+    if not is_float(x):
         return te.truncmod(x, y)
     return _libm("fmod", x, y)
 
@@ -177,7 +174,7 @@ def _equal(a: Any, x: Expr, y: Expr) -> Expr:
 
 
 def _power(a: Any, x: Expr, y: Expr) -> Expr:
-    if _is_float(x):
+    if is_float(x):
         return tirx.pow(x, y)
     return tirx.pow(x.astype("float64"), y.astype("float64")).astype(dtype_of(x))
 
@@ -191,8 +188,8 @@ BINARY: dict[str, Binary] = {
     "greater_equal": lambda a, x, y: x >= y,
     "less": lambda a, x, y: x < y,
     "less_equal": lambda a, x, y: x <= y,
-    "max": lambda a, x, y: te.max(x, y),
-    "min": lambda a, x, y: te.min(x, y),
+    "max": lambda a, x, y: maximum(x, y),
+    "min": lambda a, x, y: minimum(x, y),
     "mod": _mod,
     "mul": lambda a, x, y: x * y,
     "or": lambda a, x, y: tirx.Or(x, y),

@@ -17,9 +17,10 @@ from tvm import te, tirx
 
 from convc.lowering import functions as f
 from convc.lowering.base import Layouts
+from convc.lowering.extremes import highest, largest, lowest, maximum_over, minimum_over, smallest
 from convc.lowering.formula import At, Call, Index, flatten, follow, formula, plain, unflatten
 from convc.lowering.functions import constant, dtype_of, let
-from convc.lowering.generic_pool import power_of_magnitude, root
+from convc.lowering.generic_pool import added, power_of_magnitude, root
 from convc.target import Target
 from convc.workload import Workload
 
@@ -31,27 +32,21 @@ _VECTORS = 4
 
 @dataclass(frozen=True)
 class Fold:
-    """An associative operation: on two values, over axes, and its neutral element for a dtype."""
+    """An associative operation: on some values, over axes, and its neutral element for a dtype."""
 
-    combine: Callable[[Expr, Expr], Expr]
+    combine: Callable[[Sequence[Expr]], Expr]
     over: Callable[..., Expr]
     neutral: Callable[[str], Expr]
 
 
-def _lowest(dtype: str) -> Expr:
-    return tirx.const(-math.inf, dtype) if dtype.startswith("float") else tirx.min_value(dtype)
-
-
-def _highest(dtype: str) -> Expr:
-    return tirx.const(math.inf, dtype) if dtype.startswith("float") else tirx.max_value(dtype)
-
-
 _product = te.comm_reducer(lambda a, b: a * b, lambda dtype: tirx.const(1, dtype), name="product")
 
-SUM = Fold(lambda a, b: a + b, te.sum, lambda dtype: tirx.const(0, dtype))
-PRODUCT = Fold(lambda a, b: a * b, _product, lambda dtype: tirx.const(1, dtype))
-MAX = Fold(te.max, te.max, _lowest)
-MIN = Fold(te.min, te.min, _highest)
+SUM = Fold(added, te.sum, lambda dtype: tirx.const(0, dtype))
+PRODUCT = Fold(
+    lambda values: reduce(lambda a, b: a * b, values), _product, lambda dtype: tirx.const(1, dtype)
+)
+MAX = Fold(largest, maximum_over, lowest)
+MIN = Fold(smallest, minimum_over, highest)
 
 
 def fold_axes(
@@ -139,7 +134,7 @@ def _fold_contiguous(read: At, shape: Sequence[int], kept: int, fold: Fold, lane
 
     def narrowed(*index: Expr) -> Expr:
         parts = [vectors(*index[:-1], index[-1] + first) for first in range(0, width, lanes)]
-        return reduce(fold.combine, [*parts, *(element(index[:-1], index[-1] + first) for first in left)])
+        return fold.combine([*parts, *(element(index[:-1], index[-1] + first) for first in left)])
 
     if width > lanes:
         vectors = te.compute((*outer, lanes), narrowed, name=f"{name}_vector")
@@ -159,7 +154,7 @@ def _fold_contiguous(read: At, shape: Sequence[int], kept: int, fold: Fold, lane
                 name=f"{name}_rest",
             )
         )
-    return lambda *i: reduce(fold.combine, [stage(*(i[:kept] or [0])) for stage in stages])
+    return lambda *i: fold.combine([stage(*(i[:kept] or [0])) for stage in stages])
 
 
 def _reduce_layouts(w: Workload, target: Target) -> Layouts:

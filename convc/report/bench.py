@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from convc.files import Scratch
 from convc.report.engines import ENGINES, Rounds, Task, error_between, in_turns, ratio, spread_ms
 from convc.runtime.manifest import Manifest
 from convc.verify import random_feeds
@@ -46,8 +46,7 @@ def bench(
     rounds: int = 3,
 ) -> list[Figures]:
     """Time a module and, on `model`, other engines. Raises OptionError for one that is not installed."""
-    with tempfile.TemporaryDirectory(prefix="convc-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         np.savez(folder / "feeds.npz", allow_pickle=False, **random_feeds(manifest.inputs))
         tasks = [
             Task(

@@ -11,6 +11,7 @@ import onnx
 from convc.errors import ModelError, TypeRuleError, UnsupportedError
 from convc.frontends.onnx.folding import evaluate_constant
 from convc.ir import Attrs, Graph, Value
+from convc.naming import module_of
 from convc.types import Array, Shape
 
 _Kind = onnx.AttributeProto
@@ -187,6 +188,13 @@ class Call:
 
     # ---- results
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """This node, and the modules whose weights it reads: exporters name nodes after their numbers."""
+        arrays = [self.graph.constant(v) for v in self.inputs]
+        weights = [n for n, a in zip(self.proto.input, arrays, strict=False) if a is not None and a.ndim]
+        return tuple(dict.fromkeys(filter(None, [self.name, *map(module_of, weights)])))
+
     def emit(
         self, op: str, inputs: Sequence[Value | None], attrs: Attrs | None = None, *, count: int = 1
     ) -> Sequence[Value]:
@@ -214,7 +222,7 @@ class Call:
                 results = evaluate_constant(op, attrs, arrays)
                 names = list(names) or [f"{self.name}/{op}"] * len(results)
                 return [self.graph.add_constant(n, a) for n, a in zip(names, results, strict=False)]
-            node = self.graph.add(op, given, attrs, name=self.name, origin=(self.name,), output_names=names)
+            node = self.graph.add(op, given, attrs, name=self.name, origin=self.origin, output_names=names)
         except TypeRuleError as error:
             raise TypeRuleError(f"{self}: {error.message}", hint=error.hint) from error
         return node.outputs

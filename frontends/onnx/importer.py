@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from convc.errors import ConvcError, ModelError, UnsupportedError
+from convc.frontends.models import shapes_of
 from convc.frontends.onnx import functions
 from convc.frontends.onnx.call import Call, Refusal
 from convc.frontends.onnx.files import Model, ModelSource, load
@@ -61,7 +62,7 @@ def read(
     names every node without code at once, OptionError for wrong `input_shapes`, and TypeRuleError for nodes
     whose inputs do not fit.
     """
-    importer = Importer(load(source), input_shapes or {}, constants or {}, notice)
+    importer = Importer(load(source), shapes_of(input_shapes), constants or {}, notice)
     graph = importer.run()
     if importer.findings.refused:
         raise UnsupportedError(
@@ -79,7 +80,7 @@ def check(
     constants: Mapping[str, Array] | None = None,
 ) -> Findings:
     """What `read` would find unsupported, without raising; other faults raise as there."""
-    importer = Importer(load(source), input_shapes or {}, constants or {}, lambda message: None)
+    importer = Importer(load(source), shapes_of(input_shapes), constants or {}, lambda message: None)
     importer.run()
     return importer.findings
 
