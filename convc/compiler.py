@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import convc.codegen.pipeline
 import convc.ops
 from convc import memory
@@ -61,6 +63,7 @@ class Options:
     target: str = "host"
     threads: int | None = None
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     algorithms: Mapping[str, str] = field(default_factory=dict)
     max_error: float = DEFAULT_MAX_ERROR
     all_errors: bool = False
@@ -89,6 +92,7 @@ def compile(
     target: str = "host",
     threads: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    constants: Mapping[str, Any] | None = None,
     algorithms: Mapping[str, str] | None = None,
     max_error: float = DEFAULT_MAX_ERROR,
     precision: str = "float32",
@@ -107,6 +111,7 @@ def compile(
         target: `host`, an LLVM CPU name, `TRIPLE:CPU`, or for a GPU `cuda:sm_90` and its like.
         threads: threads that the module runs on unless `load` says otherwise; default all processors.
         input_shapes: shapes for inputs with symbolic dimensions, by name; those of a `Network` are fixed.
+        constants: inputs of an ONNX model that are built in, by name: numbers, lists or arrays.
         algorithms: lowering by layer name, to overrule the choice.
         max_error: largest error of a layer, relative to its largest output, that a lowering may have.
         precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
@@ -130,6 +135,7 @@ def compile(
         target,
         threads,
         input_shapes or {},
+        constants or {},
         algorithms or {},
         max_error,
         precision=precision,
@@ -139,14 +145,8 @@ def compile(
     )
     compilation = plan(model, options, progress)
     scratch = Scratch()
-    module = build(
-        compilation,
-        scratch.path / "network.so",
-        progress,
-        verify=verify,
-        verify_inputs=verify_inputs,
-        cache=cache,
-    )
+    path = scratch.path / "network.so"
+    module = build(compilation, path, progress, verify=verify, verify_inputs=verify_inputs, cache=cache)
     module.own(scratch)
     return module
 
@@ -155,12 +155,22 @@ def compile(
 def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
     model = graph_of(model, options.input_shapes)
+    if isinstance(model, Graph) and options.constants:
+        raise OptionError(
+            f"constants= build inputs of an ONNX model in; '{model.name}' is a Graph or Network.",
+            hint="Build it with constants in place of these inputs, or read the ONNX file with them.",
+        )
     target = calibrated(resolve(options.target, options.threads, options.precision), progress)
     with progress.stage("import"):
         source = (
             model
             if isinstance(model, Graph)
-            else read(model, input_shapes=options.input_shapes, notice=progress.notice)
+            else read(
+                model,
+                input_shapes=options.input_shapes,
+                constants=options.constants,
+                notice=progress.notice,
+            )
         )
     _refuse_bfloat16(source)
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
@@ -322,6 +332,9 @@ def describe(compilation: Compilation) -> Manifest:
             **{p: metadata.version(p) for p in ("apache-tvm", "numpy", "onnx")},
         },
         options={
+            "constants": {
+                name: np.asarray(value).tolist() for name, value in compilation.options.constants.items()
+            },
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,
             "precision": compilation.options.precision,

@@ -136,11 +136,8 @@ def verify_against(
     from convc.frontends.onnx import read
 
     model = graph_of(model)
-    graph = (
-        model
-        if isinstance(model, Graph)
-        else read(model, input_shapes={t.name: t.shape for t in module.inputs})
-    )
+    shapes, built_in = {t.name: t.shape for t in module.inputs}, module.manifest.options.get("constants")
+    graph = model if isinstance(model, Graph) else read(model, input_shapes=shapes, constants=built_in)
     ours = {t.name: (t.shape, t.dtype) for t in (*module.inputs, *module.outputs)}
     names = (*(v.name for v in graph.inputs), *graph.output_names)
     theirs = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,7 @@ class CompileFlags:
 
     target: str
     input_shapes: tuple[str, ...]
+    constants: tuple[str, ...]
     threads: int | None
     algorithms: tuple[str, ...]
     max_error: float
@@ -94,9 +95,12 @@ class CompileFlags:
         """What the compiler is asked for. Raises OptionError for flags that do not parse."""
         from convc.compiler import Options
 
-        shapes, algorithms = parse_shapes(self.input_shapes), parse_algorithms(self.algorithms)
-        given = {**vars(self), "input_shapes": shapes, "algorithms": algorithms}
-        return Options(**given, **more)
+        parsed = {
+            "input_shapes": parse_shapes(self.input_shapes),
+            "constants": parse_constants(self.constants),
+            "algorithms": parse_algorithms(self.algorithms),
+        }
+        return Options(**{**vars(self), **parsed}, **more)
 
 
 def gathered(name: str, kind: Any) -> Decorator:
@@ -125,6 +129,7 @@ def compile_options(command: Any) -> Any:
                 help="`host`, a CPU's name (`haswell`), TRIPLE:CPU, or a GPU: `cuda:sm_90`, `cuda`.",
             ),
             input_shapes_option,
+            constants_option,
             threads_option("Threads that the module runs on (default: all processors)."),
             click.option(
                 "--algo", "algorithms", multiple=True, metavar="LAYER=LOWERING",
@@ -157,6 +162,54 @@ def input_shapes_option(command: Any) -> Any:
         "--input-shapes", multiple=True, metavar="NAME:1x3x224x224",
         help="Shape of an input whose dimensions are symbolic; may be repeated. Unset, a batch is 1.",
     )(command)  # fmt: skip
+
+
+def constants_option(command: Any) -> Any:
+    """`--constant NAME=VALUE`, repeatable; the command receives them as `constants`."""
+    return click.option(
+        "--constant", "constants", multiple=True, metavar="NAME=VALUE",
+        help="Build an input in: a number, numbers with commas, true, false or a .npy file; repeatable.",
+    )(command)  # fmt: skip
+
+
+def parse_constants(items: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` texts as a mapping to numbers, lists and arrays. Raises OptionError."""
+    found = {}
+    for item in items:
+        name, separator, text = item.partition("=")
+        if not separator or not name or not text:
+            raise OptionError(
+                f"--constant '{item}' is not NAME=VALUE.", hint="For instance --constant rate=16000."
+            )
+        found[name] = _stored(text) if text.endswith(".npy") else _numbers(item, text)
+    return found
+
+
+def _stored(path: str) -> Any:
+    """The array in a .npy file."""
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise OptionError(f"--constant: '{path}' cannot be read: {error}") from error
+
+
+def _numbers(item: str, text: str) -> Any:
+    """`16000`, `0.5`, `true` or `1,2,3`."""
+    words = {"true": True, "false": False}
+    numbers: list[Any] = []
+    for word in text.split(","):
+        for kind in (words.__getitem__, int, float):
+            with suppress(KeyError, ValueError):
+                numbers.append(kind(word.strip().lower()))
+                break
+        else:
+            raise OptionError(
+                f"--constant '{item}': '{word}' is no number.",
+                hint="Give a number, numbers with commas, true, false, or a .npy file.",
+            )
+    return numbers if "," in text else numbers[0]
 
 
 def parse_shapes(items: Sequence[str]) -> dict[str, Shape]:

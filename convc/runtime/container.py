@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from convc.errors import ModuleError
-from convc.files import explained, kind_of, reason
+from convc.files import reading
 from convc.formats import MODULE, MODULE_MAGIC, not_a
 
 PAGE = 4096
@@ -134,17 +134,7 @@ class Container:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Container]:
     """A module file. Raises ModuleError where it cannot be read, or its parts are not those of a module."""
-    what = f"Cannot read module '{path}'"
-    try:
-        kind = kind_of(path.stat().st_mode)  # to open a pipe would wait for its writer
-        if kind:
-            raise ModuleError(
-                f"'{path}' is {kind}, expected a module.", hint="Make one with `convc compile`."
-            )
-        file = path.open("rb")
-    except (OSError, ValueError) as error:
-        raise ModuleError(f"{what}: {reason(error)}.") from error
-    with file, explained(what, ModuleError):
+    with reading(path, ModuleError) as file:
         yield Container(path, file)
 
 
