@@ -110,6 +110,8 @@ def define(
 ) -> None:
     """Register a unary operator; `kind` of input as in `must_be`."""
     members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind, "result": result}
+    if kind == "float":  # most of them are functions: a polynomial, the argument's reduction, the result's scale
+        members["instructions"] = 32
     register(type(name, (Unary,), {**members, "__module__": __name__}))
 
 
