@@ -1,4 +1,4 @@
-"""What a graph keeps of its nodes and names, so that each change takes the same time in a graph of any size."""
+"""Nodes in order and names that are taken: in a graph of any size each change takes the same time."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def define(
 ) -> None:
     """Register a unary operator; `kind` of input as in `must_be`."""
     members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind, "result": result}
-    if kind == "float":  # most of them are functions: a polynomial, the argument's reduction, the result's scale
+    if kind == "float":  # most are functions: the argument's reduction, a polynomial, the result's scale
         members["instructions"] = 32
     register(type(name, (Unary,), {**members, "__module__": __name__}))
 

@@ -22,12 +22,17 @@ KERNELS = (
 """Operators with loops of their own, whose lowerings end in an epilogue."""
 
 LONGEST_EPILOGUE = 256
-"""Vector instructions of the longest epilogue of an operator in `KERNELS`. It is repeated for each vector of a
-register tile, up to 24 of them; 256 instructions of 5 bytes make about 32 KB, which is L1's share for code."""
+"""Vector instructions of the longest epilogue of an operator in `KERNELS`.
+
+It is repeated for each vector of a register tile, up to 24 of them: 256 instructions of 5 bytes then fill the
+32 KB that L1 has for code.
+"""
 LONGEST_CHAIN = 1024
-"""Vector instructions of the longest chain of elementwise operators in one kernel. Passing on a vector through
-memory takes 20 cycles or so (64 bytes at 10 GB/s), in which two instructions a cycle make 40: cutting a chain
-of this length costs 4 % at the very most, and compiling it takes a second or two."""
+"""Vector instructions of the longest chain of elementwise operators in one kernel.
+
+A cut costs a pass over memory. A vector of 32 bytes goes there and back in some 20 cycles (64 bytes at 10 GB/s)
+which are 40 instructions: 4 % of a chain of this length, at the very most. It compiles in half a second.
+"""
 
 COMMUTATIVE = ("add", "mul", "max", "min")
 

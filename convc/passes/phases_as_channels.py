@@ -1,9 +1,9 @@
 """Transposed convolution whose outputs become channels: one dense convolution, whose channels interleave.
 
-Along an axis of stride s, outputs s q + b (b < s, counted with the padding) read the same inputs and differ in
-their taps alone (Shi et al., arXiv 1609.07009). So b is a channel: with S phases over all axes, K channels are
-S K of a convolution of stride 1 with kernels s times shorter, extended by taps of zero to whole strides. The
-inverse of a short-time Fourier transform, 1,026 channels to 1 with 1,024 taps and stride 256, makes 256
+Along an axis of stride s, outputs s q + b (b < s, counted with the padding) read the same inputs and differ
+in their taps alone (Shi et al., arXiv 1609.07009). So b is a channel: with S phases over all axes, K channels
+are S K of a convolution of stride 1 with kernels s times shorter, extended by taps of zero to whole strides.
+The inverse of a short-time Fourier transform, 1,026 channels to 1 with 1,024 taps and stride 256, makes 256
 channels with 4 taps.
 
 The gather (`lowering.transpose`) makes the same products, where channels fill vectors and the outputs of one
@@ -50,7 +50,7 @@ class Axis:
 
     @classmethod
     def of(cls, size: int, output: int, kernel: int, stride: int, dilation: int, before: int) -> Axis:
-        """Of outputs o that receive tap k from input (o + before - k * dilation) / stride, if that is whole."""
+        """Of outputs o that receive tap k from input (o + before - k * dilation) / stride, if whole."""
         taps = -(-(dilation * (kernel - 1) + 1) // stride)
         first, last = before // stride, (output - 1 + before) // stride
         count = last - first + 1
@@ -62,8 +62,8 @@ Axes = tuple[Axis, ...]
 
 
 class PhasesToChannels(Rule[Axes]):
-    """Output s q + b of a transposed convolution, with q = (o + p) div s and b = (o + p) mod s, is the sum over
-    j of x[q - j] w[s j + b]: channel b of a convolution with the taps in reverse.
+    """Output o of a transposed convolution, with q = (o + p) div s and b = (o + p) mod s, is the sum over j of
+    x[q - j] w[s j + b]: channel b of a convolution with the taps in reverse.
     """
 
     def match(self, graph: Graph, node: Node) -> Axes | None:
@@ -96,7 +96,7 @@ class PhasesToChannels(Rule[Axes]):
         products = x.type.shape[1] * math.prod(axis.taps for axis in match)
         saved = products * (_filling(channels) - _filling(channels * _phases(match)))
         if saved <= MOVED:
-            return f"the time of {saved:.0f} multiply-adds an output, once saved, would go into a copy ({MOVED})"
+            return f"the time of {saved:.0f} multiply-adds, once saved, would go into a copy ({MOVED})"
         return ""
 
     def rewrite(self, graph: Graph, node: Node, match: Axes) -> str:
