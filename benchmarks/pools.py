@@ -102,8 +102,9 @@ def link_variants(model: str, threads: int, folder: Path) -> dict[str, Path]:
     paths = {}
     for name, runtime in parts.items():
         paths[name] = folder / f"{name}.so"
-        weights = link.write_module(program, symbols, [*runtime, *objects], target, paths[name])
-        compiler.describe(compilation).write(paths[name], weights)
+        manifest, parts_of_code = compiler.describe(compilation), [*runtime, *objects]
+        weights = link.write_module(program, symbols, parts_of_code, target, paths[name], manifest.contract)
+        manifest.write(paths[name], weights)
     return paths
 
 

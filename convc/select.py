@@ -7,7 +7,6 @@ taken is decided for the whole graph at once, in `assign`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from convc.errors import OptionError
 from convc.ir import Attrs, Graph, Node
 from convc.lowering.base import Lowering
 from convc.lowering.registry import lowerings
+from convc.naming import layer_named
 from convc.runtime.manifest import Candidate
 from convc.target import Target
 from convc.tiling.registers import memory_seconds
@@ -107,13 +107,9 @@ class Selector:
     _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)
 
     def check_names(self, graph: Graph) -> None:
-        """Raise OptionError for an `algorithms` entry that matches no layer of the graph."""
-        known = {name for node in graph.nodes for name in (node.name, *node.origin)}
+        """Raise OptionError for an `algorithms` entry that names no layer of the graph, or several."""
         for name in self.algorithms:
-            if name not in known:
-                close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.3)
-                hint = f"Close names: {', '.join(close)}." if close else "See `convc summary` for the names."
-                raise OptionError(f"--algo names layer '{name}', which the model does not have.", hint=hint)
+            layer_named(name, graph.nodes, "--algo")
 
     def options(self, graph: Graph, node: Node) -> NodeOptions:
         """Price every lowering for a node.

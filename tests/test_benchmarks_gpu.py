@@ -26,6 +26,7 @@ from fake_driver import build_driver
 from convc.codegen import device_build, nvcc
 from convc.frontends.builder import Network
 from convc.ir import Graph
+from convc.runtime import container
 
 GPU = FOLDER / "gpu"
 sys.path.append(str(GPU))
@@ -254,14 +255,17 @@ def test_weights_are_drawn_as_they_were_spread(tmp_path: Path) -> None:
     parts = [(0, weights), (24064, small)]
     module = tmp_path / "module.so"
     code, manifest = b"code" * 1024, b'{"a": 1}'
-    end = store.TRAILER.pack(4096, 24084, len(manifest), b"CONVCMOD")
-    module.write_bytes(code + weights.tobytes() + bytes(64) + small.tobytes() + manifest + end)
+    module.write_bytes(code + weights.tobytes() + bytes(64) + small.tobytes())
+    container.finish(module, container.Weights(4096, 24084), manifest)
     store.pack(module, store.regions_of(parts, carry=False), tmp_path / "stored")
     store.unpack(tmp_path / "stored", tmp_path / "out")
     made, wanted = (tmp_path / "out").read_bytes(), module.read_bytes()
     assert len(made) == len(wanted)
     assert made[:4096] == wanted[:4096]
-    assert made[4096 + 24000 :] == wanted[4096 + 24000 :]
+    assert made[4096 + 24000 : 4096 + 24084] == wanted[4096 + 24000 : 4096 + 24084]
+    with container.opened(tmp_path / "out") as drawn_anew:
+        drawn_anew.check_weights()
+        assert drawn_anew.text() == manifest
     drawn = np.frombuffer(made, np.float16, 12000, 4096).reshape(3, 4000)
     assert not np.array_equal(drawn, weights)
     np.testing.assert_allclose(drawn.astype(np.float32).std(axis=1), spread, rtol=0.1)

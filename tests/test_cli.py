@@ -249,3 +249,19 @@ def test_running_a_module_imports_no_compiler(module: Path, tmp_path: Path) -> N
     code += "print(sorted({'tvm', 'onnx', 'networkx'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
+
+
+def test_inputs_to_verify_with(
+    model: Path, module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--verify-input`: the arrays of a file, at compilation and against the model."""
+    given = tmp_path / "x.npz"
+    np.savez(given, image=np.full((1, 3, 56, 56), 0.5, "float32"))
+    out = tmp_path / "m.so"
+    for command in (["compile", model, "-o", out, "--threads", 2], ["verify", module, "--against", model]):
+        done = convc(capsys, *command, "--verify-input", given)
+        assert (done.code, "error " in done.out) == (0, True)
+        (tmp_path / "y.npz").write_bytes(b"PK")
+        broken = convc(capsys, *command, "--verify-input", tmp_path / "y.npz")
+        assert broken.code == 2
+        assert "--verify-input: cannot read" in broken.err

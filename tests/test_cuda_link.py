@@ -137,7 +137,7 @@ def test_folders_may_have_any_name(tmp_path: Path) -> None:
 
 
 def test_tables_are_the_program(tmp_path: Path) -> None:
-    text = tables_source(fake_networks.pair().program, tmp_path)
+    text = tables_source(fake_networks.pair().program, tmp_path, "00")
     assert "{0, {2, 1, 1}, {4, 1, 1}, 0, 0, 3, 0, 0}" in text  # the first launch: no edges
     assert "{1, {2, 1, 1}, {4, 1, 1}, 0, 6, 3, 0, 2}" in text  # the last one: arguments 6 to 8, two edges
     assert "convc_afters[] = {\n  0, 1}" in text

@@ -12,6 +12,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
+from other_manifest import write_with
 
 import convc
 from convc.errors import InputError, ModuleError, OptionError
@@ -102,16 +103,14 @@ def test_truncated_and_foreign_files_are_refused(saved: Path, tmp_path: Path) ->
         path.write_bytes(content)
         with pytest.raises(ModuleError, match="not a convc module"):
             convc.load(path)
-    with pytest.raises(ModuleError, match=r"Cannot read module .*No such file"):
+    with pytest.raises(ModuleError, match=r"Cannot read .*No such file"):
         convc.load(tmp_path / "absent.so")
 
 
 def _with_target(saved: Path, path: Path, **changes: object) -> Path:
     """A copy of the module whose manifest asks for another machine."""
     manifest = manifests.read(saved)
-    path.write_bytes(saved.read_bytes())
-    replace(manifest, target={**manifest.target, **changes}).write(path, manifests.weights_of(saved))
-    return path
+    return write_with(saved, replace(manifest, target={**manifest.target, **changes}), path)
 
 
 def test_module_for_another_machine_is_a_typed_error(saved: Path, tmp_path: Path) -> None:

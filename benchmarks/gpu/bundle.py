@@ -157,7 +157,8 @@ class Bundle:
         with tempfile.TemporaryDirectory(prefix="convc-") as scratch:
             path = Path(scratch) / "module.so"
             runtime = cuda_link.runtime_objects(target, self.cache)
-            manifest.write(path, cuda_link.write_module(program, runtime, target, path))
+            weights = cuda_link.write_module(program, runtime, target, path, manifest.contract)
+            manifest.write(path, weights)
             nbytes = pack(path, regions_of(program.weights, carry=True), self.folder / file)
         w = chosen.allowed[0].workload
         x, y = w.inputs[0], w.outputs[0]

@@ -4,7 +4,7 @@ A stored file is xz-compressed: one line of JSON, the module's code, its manifes
 carried. The others are drawn anew, with the mean and deviation that they had: how long a kernel takes depends
 on the bits that change from one operand to the next, so weights of zero would flatter it.
 
-This file and those that import it run on the GPU machine, on Python and NumPy alone.
+This file and those that import it run on the GPU machine, on Python, NumPy and convc's runtime alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import io
 import json
 import lzma
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,10 +21,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from convc.runtime import container
 
-TRAILER = struct.Struct("<QQQ8s")
-"""The end of a module file, see `convc.runtime.manifest`."""
+Array = npt.NDArray[Any]
 
 DRAWN_BYTES = 2048
 """Smaller weights are carried: tables and biases, of which a draw might make something else."""
@@ -67,21 +65,16 @@ def regions_of(weights: Sequence[tuple[int, Array]], carry: bool) -> list[Region
 
 def pack(module: Path, regions: Sequence[Region], out: Path) -> int:
     """Store a module file at `out`; returns the bytes that it takes."""
-    with module.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(size - TRAILER.size)
-        offset, nbytes, length, magic = TRAILER.unpack(file.read(TRAILER.size))
-        if magic != b"CONVCMOD":
-            raise ValueError(f"'{module}' is not a module file")
+    with container.opened(module) as contents, module.open("rb") as file:
+        weights, text = contents.parts.weights, contents.text()
         head = {
-            "code": offset,
-            "weights": nbytes,
-            "manifest": length,
+            "code": weights.offset,
+            "weights": weights.nbytes,
+            "manifest": len(text),
             "regions": [asdict(region) for region in regions],
         }
-        parts = [json.dumps(head).encode() + b"\n", _read(file, 0, offset)]
-        parts.append(_read(file, offset + nbytes, length))
-        parts += [_read(file, offset + r.offset, r.nbytes) for r in regions if not r.deviations]
+        parts = [json.dumps(head).encode() + b"\n", contents.code(), text]
+        parts += [_read(file, weights.offset + r.offset, r.nbytes) for r in regions if not r.deviations]
     compressed = lzma.compress(b"".join(parts), preset=6)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(compressed)
@@ -105,8 +98,7 @@ def unpack(stored: Path, out: Path, seed: int = 0) -> None:
             region = Region(**{**fields, "deviations": tuple(fields["deviations"])})
             file.seek(head["code"] + region.offset)
             file.write(_draw(region, rng) if region.deviations else data.read(region.nbytes))
-        file.seek(head["code"] + head["weights"])
-        file.write(manifest + TRAILER.pack(head["code"], head["weights"], len(manifest), b"CONVCMOD"))
+    container.finish(out, container.Weights(head["code"], head["weights"]), manifest)
 
 
 def _draw(region: Region, rng: np.random.Generator) -> bytes:

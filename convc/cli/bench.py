@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
-from convc.cli.options import Bar, input_shapes_option, json_option, parse_shapes, threads_option
+from convc.cli.options import (
+    Bar,
+    constants_option,
+    input_shapes_option,
+    json_option,
+    parse_constants,
+    parse_shapes,
+    threads_option,
+)
 from convc.errors import OptionError
+from convc.files import Scratch
+from convc.formats import is_module
+from convc.types import Shape
 
 
 @click.command("bench")
@@ -27,6 +38,7 @@ from convc.errors import OptionError
 )
 @click.option("--profile", is_flag=True, help="Show the time of each step of the network instead.")
 @input_shapes_option
+@constants_option
 @threads_option("Threads to run on (default: as compiled).")
 @json_option
 def command(
@@ -36,6 +48,7 @@ def command(
     rounds: int,
     profile: bool,
     input_shapes: tuple[str, ...],
+    constants: tuple[str, ...],
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -47,17 +60,18 @@ def command(
     for engine in engines:
         if engine not in benches.ENGINES:
             raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
-    is_model = path.suffix != ".so"
+    is_model = not is_module(path)
     if engines and not is_model and model is None:
         raise OptionError(
             "--vs needs the model that the other engines shall run.",
             hint="Give it with --model, or time the MODEL.onnx.",
         )
-    with tempfile.TemporaryDirectory(prefix="convc-") as folder:
+    with Scratch() as folder:
         module = path
         if is_model:
-            module, model = Path(folder) / "module.so", path
-            _compile(path, module, parse_shapes(input_shapes), threads)
+            module, model = folder / "module.so", path
+            shapes, built_in = parse_shapes(input_shapes), parse_constants(constants)
+            _compile(path, module, shapes, built_in, threads)
         manifest = manifests.read(module)
         count = threads or manifest.threads
         if profile:
@@ -75,11 +89,14 @@ def command(
         )
 
 
-def _compile(model: Path, out: Path, shapes: dict[str, tuple[int, ...]], threads: int | None) -> None:
+def _compile(
+    model: Path, out: Path, shapes: dict[str, Shape], constants: dict[str, Any], threads: int | None
+) -> None:
     from convc import compiler
 
+    options = compiler.Options(threads=threads, input_shapes=shapes, constants=constants)
     with Bar() as progress:
-        compilation = compiler.plan(model, compiler.Options(threads=threads, input_shapes=shapes), progress)
+        compilation = compiler.plan(model, options, progress)
         compiler.build(compilation, out, progress)
 
 

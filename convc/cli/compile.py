@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -15,12 +12,14 @@ import click
 from convc.cli.options import (
     Bar,
     CompileFlags,
+    arrays_in,
     compile_options,
     json_option,
     records_in,
     tuning_db_option,
+    verify_input_option,
 )
-from convc.errors import OptionError
+from convc.files import replacing
 
 STAGES = ("graph", "lowered", "tir", "llvm", "asm", "cuda", "ptx", "sass")
 
@@ -41,6 +40,7 @@ STAGES = ("graph", "lowered", "tir", "llvm", "asm", "cuda", "ptx", "sass")
     help="Print this stage of the compilation instead of writing a module.",
 )
 @tuning_db_option
+@verify_input_option
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
 @json_option
 def command(
@@ -49,6 +49,7 @@ def command(
     flags: CompileFlags,
     emit: str | None,
     tuning_db: Path | None,
+    verify_input: Path | None,
     no_verify: bool,
     as_json: bool,
 ) -> None:
@@ -59,8 +60,9 @@ def command(
     """
     out = output or Path(f"{model.stem}.so")
     start = time.perf_counter()
+    given = arrays_in(verify_input)
     # Refuse at once, not after a minute of work, where the module could not be written.
-    with nullcontext(Path()) if emit else scratch(out) as folder:
+    with nullcontext(Path()) if emit else replacing(out) as path:
         from convc import compiler
         from convc.report.emit import emit_text
 
@@ -69,8 +71,7 @@ def command(
             if emit is not None:
                 click.echo(emit_text(compilation, emit))
                 return
-            module = compiler.build(compilation, folder / "module.so", progress, verify=not no_verify)
-            os.replace(folder / "module.so", out)
+            module = compiler.build(compilation, path, progress, verify=not no_verify, verify_inputs=given)
     seconds = time.perf_counter() - start
     manifest = module.manifest
     error = manifest.verification.get("error")
@@ -98,20 +99,3 @@ def command(
     computed = sum(plan.chosen != "view" for plan in manifest.plan)
     source = f", {tuned} from records and {computed - tuned} by the model" if tuning_db else ""
     click.echo(f"{out}: {len(manifest.plan)} layers{source}, {checked}, {seconds:.1f} s")
-
-
-@contextmanager
-def scratch(out: Path) -> Iterator[Path]:
-    """A folder beside the module to be. Raises OptionError where nothing can be written."""
-    if not out.parent.is_dir():
-        raise OptionError(
-            f"Cannot write '{out}': there is no folder '{out.parent}'.", hint="Make it, or give another -o."
-        )
-    if out.is_dir():
-        raise OptionError(f"Cannot write '{out}': it is a folder.", hint="Give a file with -o.")
-    try:
-        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=".convc-")
-    except OSError as error:
-        raise OptionError(f"Cannot write '{out}': {error.strerror}.", hint="Give another -o.") from error
-    with folder as name:
-        yield Path(name)

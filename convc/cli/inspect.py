@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("module", type=click.Path(path_type=Path), metavar="MODULE.so")
+@click.option("--check", is_flag=True, help="Read all of the file and compare it with its checksums.")
 @json_option
-def command(module: Path, as_json: bool) -> None:
+def command(module: Path, check: bool, as_json: bool) -> None:
     """Show a module's inputs, outputs, target, sizes, versions and measured error. Runs none of its code."""
     from convc.runtime import manifest as manifests
 
     manifest = manifests.read(module)
+    if check:
+        manifests.check(module, manifest, all_weights=True)
     if as_json:
         click.echo(json.dumps(asdict(manifest)))
         return
@@ -40,11 +43,14 @@ def command(module: Path, as_json: bool) -> None:
         ("needs", needs),
         ("weights", f"{manifest.weights_bytes / 1e6:.1f} MB"),
         ("workspace", f"{workspace[0]:.2f} MB a call, {workspace[1]:.2f} of them in use at once"),
+        ("denormals", "kept" if manifest.options.get("keep_denormals", True) else "taken for zero"),
         ("verified", "no" if error is None else f"error {error:.1e} of the largest output"),
         ("model", manifest.model_sha256 or "not from a file"),
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
     ):
         click.echo(f"{label:12s} {text}")
+    if check:
+        click.echo(f"{'checked':12s} manifest, code and weights are as they were written")
 
 
 def _target(manifest: Manifest) -> tuple[str, str]:

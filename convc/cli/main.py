@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import click
 
+import convc
+from convc.cli.groups import Group
 from convc.errors import ConvcError
 
 VERBS = {
@@ -26,7 +28,7 @@ VERBS = {
 }
 
 
-class _Verbs(click.Group):
+class _Verbs(Group):
     """Loads a verb's file when it is used: `convc run` must not wait for the compiler to load."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -44,8 +46,17 @@ class _Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"convc, version {convc.__version__}")
+        context.exit()
+
+
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="convc")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 def cli() -> None:
     """Compile convolutional networks to native modules that are verified, fast and explained.
 
@@ -56,9 +67,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     try:
-        cli.main(arguments, prog_name="convc", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        status = cli.main(arguments, prog_name="convc", standalone_mode=False)
+        if status:  # that of a context's exit; commands return nothing
+            sys.exit(status)
     except click.Abort:
         sys.exit(130)
     except (click.ClickException, ConvcError) as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,7 @@ import click
 
 from convc.cli.options import threads_option
 from convc.errors import InputError, OptionError
+from convc.files import destination, replacing
 
 if TYPE_CHECKING:
     from convc.types import Array
@@ -32,6 +31,8 @@ def command(module: Path, inputs: tuple[str, ...], output: Path | None, threads:
     """Run a module once; without --output, describe the results."""
     from convc.runtime import load
 
+    if output is not None:
+        destination(output)  # refused now, not after the run
     loaded = load(module, threads=threads)
     feeds = dict(_read(item) for item in inputs)
     names = [t.name for t in loaded.outputs]
@@ -57,20 +58,9 @@ def _read(item: str) -> tuple[str, Array]:
 
 
 def _write(output: Path, results: dict[str, Array]) -> None:
-    """Write all arrays to one .npz that appears whole or not at all."""
+    """Write all arrays to one .npz."""
     import numpy as np
 
-    try:
-        handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    except OSError as error:
-        raise OptionError(
-            f"Cannot write '{output}': {error.strerror}.", hint="Give another --output."
-        ) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **results)
-        os.replace(temporary, output)
-    except OSError as error:
-        raise OptionError(f"Cannot write '{output}': {error.strerror}.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    # As a file: to a path without this suffix NumPy adds it.
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **results)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from convc.cli.options import Bar, CompileFlags, compile_options, gathered, json_option
+from convc.errors import DatabaseError
+from convc.files import destination, reading, replacing
 
 if TYPE_CHECKING:
     from convc.report.tuning_view import LiveView
@@ -116,7 +117,6 @@ def command(
     compiles the best so far; every trial is kept, and the same command goes on where it was. With --tracker
     it measures on boards instead, for their --target.
     """
-    from convc.cli.compile import scratch
     from convc.tune.autotune import autotune
 
     if export_candidates is not None:
@@ -126,7 +126,9 @@ def command(
         _import(model, flags, import_measurements, tuning.db, output, no_verify)
         return
     out, start = output or Path(f"{model.stem}.so"), time.perf_counter()
-    with scratch(out) as folder, Bar() as progress, _view(progress) as view:
+    for picture in filter(None, (plot, html)):
+        destination(picture)  # refused now, not after the trials
+    with replacing(out) as path, Bar() as progress, _view(progress) as view:
         tuned = autotune(
             model,
             flags.options(),
@@ -141,8 +143,7 @@ def command(
             progress=progress,
             watcher=view,
         )
-        tuned.module.save(folder / "module.so")
-        os.replace(folder / "module.so", out)
+        tuned.module.save(path)
     _draw(tuned, plot, html)
     click.echo(_json(out, tuned) if as_json else _sentence(out, tuned, time.perf_counter() - start))
 
@@ -175,7 +176,7 @@ def _import(
     from convc.cli.compile import command as compile_command
     from convc.tune.database import Database
 
-    with Database.open(db) as database, file.open("rb") as lines:
+    with Database.open(db) as database, reading(file, DatabaseError) as lines:
         count = database.import_lines(lines, f"'{file}'")
         place = database.path
     click.echo(f"{place}: {count} new trials from {file}")

@@ -1,7 +1,7 @@
 """From launches of kernels to one module file: cubins, tables for the native runtime, weights.
 
 Like a module for CPUs it is an ELF shared object with weights and manifest behind it (see
-`runtime.manifest`). The code in it is `native/cuda/*.c`, which talks to the CUDA driver; what differs from
+`runtime.container`). The code in it is `native/cuda/*.c`, which talks to the CUDA driver; what differs from
 network to network are tables of constants (`native/cuda/tables.h`) and the cubins, which the assembler
 includes as they are.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,10 @@ from convc.codegen.cache import ObjectCache
 from convc.codegen.link import FLAGS, append_weights, native_objects, native_text, run_compiler
 from convc.codegen.machine import linker
 from convc.errors import CompileError
+from convc.files import Scratch
 from convc.program import Location
-from convc.runtime.manifest import Weights
+from convc.runtime.container import Weights
+from convc.runtime.elf import note_source
 from convc.target import Target
 from convc.types import Array
 
@@ -132,8 +133,11 @@ def compute_capability(arch: str) -> tuple[int, int, bool]:
     return int(match[1]), int(match[2]), match[3] == "a"
 
 
-def tables_source(program: DeviceProgram, folder: Path) -> str:
-    """C code of the tables; `folder` is where the assembler finds the cubins, as IMAGE_NUMBER.cubin."""
+def tables_source(program: DeviceProgram, folder: Path, contract: str) -> str:
+    """C code of the tables and of the manifest's contract.
+
+    `folder` is where the assembler finds the cubins, as IMAGE_NUMBER.cubin.
+    """
     symbols = list(program.images)
     functions = _functions(program.launches)
     places = [place for launch in program.launches for place in launch.arguments]
@@ -166,6 +170,7 @@ def tables_source(program: DeviceProgram, folder: Path) -> str:
             f"const char convc_arch[] = {_c_string(program.arch)};",
             f"const int convc_sm_major = {major}, convc_sm_minor = {minor}, convc_sm_exact = {int(exact)};",
             f"const int convc_cuda_version = {program.cuda};",
+            note_source(contract),
             "",
         ]
     )
@@ -245,18 +250,21 @@ def check_program(program: DeviceProgram) -> None:
                 raise CompileError(f"{where} takes byte {place.offset} of {size} of {place.space}.")
 
 
-def write_module(program: DeviceProgram, objects: Sequence[Path], target: Target, out: Path) -> Weights:
-    """Link tables, cubins and the runtime's `objects`, and append weights. The manifest comes last.
+def write_module(
+    program: DeviceProgram, objects: Sequence[Path], target: Target, out: Path, contract: str
+) -> Weights:
+    """Link tables, cubins and the runtime's `objects`, and append weights.
+
+    The manifest, whose `contract` the code is given, comes last.
 
     Raises CompileError with the linker's words when that fails, and for a program that is not sound.
     """
     check_program(program)
-    with tempfile.TemporaryDirectory(dir=out.resolve().parent) as name:
-        folder = Path(name)
+    with Scratch(out.resolve().parent) as folder:
         for number, image in enumerate(program.images.values()):
             (folder / f"image_{number}.cubin").write_bytes(image)
         tables = folder / "tables.c"
-        tables.write_text(tables_source(program, folder))
+        tables.write_text(tables_source(program, folder, contract))
         options = [*FLAGS, "-O1", "-shared", "-Wl,-z,noexecstack", "-o", str(out)]
         sources = [str(tables), *map(str, dict.fromkeys(objects))]
         run_compiler([*shlex.split(linker(target)), *options, *sources, "-ldl"])

@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,9 +18,11 @@ from convc.codegen.cache import ObjectCache
 from convc.codegen.kernel import Kernel, View, build, object_file
 from convc.codegen.machine import linker
 from convc.errors import CompileError, OptionError
+from convc.files import Scratch
 from convc.lowering.base import Lowering
 from convc.program import Clear, Evict, Location, Program, Run
-from convc.runtime.manifest import PAGE, Weights
+from convc.runtime.container import PAGE, Weights
+from convc.runtime.elf import note_source
 from convc.schedules.base import Config
 from convc.schedules.registry import schedules
 from convc.select import Choice
@@ -29,7 +30,7 @@ from convc.target import Target
 from convc.types import Array
 
 FLAGS = ("-fPIC", "-pthread", "-fvisibility=hidden")
-RUNTIME = ("run", "scratch", "services", "threads")
+RUNTIME = ("floats", "run", "scratch", "services", "threads")
 HEADERS = ("network.h", "services.h")
 """The C files of `native/`: the part of every module that is not generated."""
 
@@ -131,10 +132,10 @@ def _native_object(
 ) -> Path:
 
     def write(path: Path) -> None:
-        with tempfile.TemporaryDirectory() as folder:
+        with Scratch() as folder:
             for file, text in texts.items():
-                (Path(folder) / file).write_text(text)
-            run_compiler([*compiler, *FLAGS, "-O2", "-c", "-o", str(path), str(Path(folder) / f"{name}.c")])
+                (folder / file).write_text(text)
+            run_compiler([*compiler, *FLAGS, "-O2", "-c", "-o", str(path), str(folder / f"{name}.c")])
 
     digest = hashlib.sha256((identity + repr(sorted(texts.items()))).encode()).hexdigest()
     return cache.get(f"runtime_{name}_{digest[:24]}.o", write)
@@ -145,8 +146,8 @@ def native_text(name: str) -> str:
     return resources.files("convc.codegen").joinpath("native").joinpath(name).read_text()
 
 
-def network_source(program: Program, symbols: Sequence[str]) -> str:
-    """C code of the network: one function a step, and the table that the runtime walks."""
+def network_source(program: Program, symbols: Sequence[str], contract: str) -> str:
+    """C code of the network: one function a step, the table that the runtime walks, and the contract."""
     arities = {
         s: len(step.arguments)
         for s, step in zip(symbols, program.steps, strict=True)
@@ -170,6 +171,9 @@ def network_source(program: Program, symbols: Sequence[str]) -> str:
         f"const Step convc_steps[] = {{ {steps or '0'} }};",
         f"const int convc_step_count = {len(program.steps)};",
         f"const size_t convc_workspace_bytes = {program.workspace_bytes};",
+        f"const int convc_keeps_denormals = {int(program.keeps_denormals)};",
+        f"const size_t convc_weights_bytes = {program.weights_bytes};",
+        note_source(contract),
     ]
     return "\n".join(lines) + "\n"
 
@@ -195,16 +199,22 @@ def _clear_call(step: Clear) -> str:
 
 
 def write_module(
-    program: Program, symbols: Sequence[str], objects: Sequence[Path], target: Target, out: Path
+    program: Program,
+    symbols: Sequence[str],
+    objects: Sequence[Path],
+    target: Target,
+    out: Path,
+    contract: str,
 ) -> Weights:
-    """Link code and append weights; `objects` are the kernels' and the runtime's. The manifest comes last.
+    """Link code and append weights; `objects` are the kernels' and the runtime's.
+
+    The manifest, whose `contract` the code is given, comes last.
 
     Raises CompileError with the linker's words when that fails.
     """
     compiler = shlex.split(linker(target))
-    with tempfile.TemporaryDirectory(dir=out.parent) as name:
-        folder = Path(name)
-        (folder / "network.c").write_text(network_source(program, symbols))
+    with Scratch(out.parent) as folder:
+        (folder / "network.c").write_text(network_source(program, symbols, contract))
         sources = [str(folder / "network.c"), *map(str, dict.fromkeys(objects))]
         run_compiler(
             [

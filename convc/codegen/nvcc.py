@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from convc.errors import CompileError, TargetError
+from convc.files import Scratch
 
 INSTALL = "Install a CUDA toolkit (and set CUDA_HOME), or: pip install nvidia-cuda-nvrtc nvidia-cuda-runtime."
 # No optimisation flag: device code is compiled at -O3 unless told otherwise. TVM's C defines what it
@@ -94,8 +94,8 @@ def disassemble(image: bytes) -> str:
             "Neither cuobjdump nor nvdisasm is in $CUDA_HOME/bin, PATH, /usr/local/cuda/bin or a wheel.",
             hint="Install a CUDA toolkit, or: pip install nvidia-cuda-nvdisasm.",
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "code.cubin"
+    with Scratch() as folder:
+        path = folder / "code.cubin"
         path.write_bytes(image)
         flags = ["-sass"] if tool.name == "cuobjdump" else ["-c"]
         return _call([str(tool), *flags, str(path)]).stdout
@@ -204,8 +204,7 @@ class _Nvcc:
         return f"nvcc {self.version} {self.path.resolve()}"
 
     def compile(self, source: str, arch: str, kind: str, flags: Sequence[str]) -> tuple[bytes, str]:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+        with Scratch() as folder:
             (folder / "kernel.cu").write_text(source)
             done = _call(
                 [

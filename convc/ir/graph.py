@@ -49,7 +49,8 @@ class Node:
     """One operation. `inputs` holds the operator's own inputs, then the operands of the epilogue.
 
     `name` is what the user calls the layer; `origin` lists the nodes of the imported model that it came
-    from, and survives every pass. `arity` is the number of the operator's own inputs.
+    from, with the modules whose weights these read, and survives every pass. `arity` is the number of the
+    operator's own inputs.
     """
 
     __slots__ = ("arity", "attrs", "epilogue", "inputs", "name", "op", "origin", "outputs")

@@ -34,6 +34,11 @@ def dtype_of(x: Expr) -> str:
     return str(x.ty.dtype if kind is None else kind)
 
 
+def is_float(x: Expr) -> bool:
+    """Whether an expression is of a floating-point dtype."""
+    return "float" in dtype_of(x)
+
+
 def constant(value: float, like: Expr) -> Expr:
     """`value` in the dtype of `like`."""
     return tirx.const(value, dtype_of(like))

@@ -30,8 +30,8 @@ It is repeated for each vector of a register tile, up to 24 of them: 256 instruc
 LONGEST_CHAIN = 1024
 """Vector instructions of the longest chain of elementwise operators in one kernel.
 
-A cut costs a pass over memory. A vector of 32 bytes goes there and back in some 20 cycles (64 bytes at 10 GB/s)
-which are 40 instructions: 4 % of a chain of this length, at the very most. It compiles in half a second.
+A cut costs a pass over memory. A vector of 32 bytes goes there and back in 20 cycles or so (64 bytes at
+10 GB/s), which are 40 instructions: 4 % of a chain of this length. That compiles in half a second.
 """
 
 COMMUTATIVE = ("add", "mul", "max", "min")

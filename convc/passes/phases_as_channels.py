@@ -31,7 +31,7 @@ from convc.types import Array
 BLOCK = 16
 """Channels that the gather makes together; the widest channel block of any target."""
 LONGEST_STRIDE = 7
-"""Outputs along the last axis for which the sums and weights of the gather fit 16 registers, beside two more."""
+"""Outputs along the last axis whose sums and weights the gather can keep in 16 registers, beside two more."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ Axes = tuple[Axis, ...]
 
 
 class PhasesToChannels(Rule[Axes]):
-    """Output o of a transposed convolution, with q = (o + p) div s and b = (o + p) mod s, is the sum over j of
-    x[q - j] w[s j + b]: channel b of a convolution with the taps in reverse.
+    """Output o of a transposed convolution is the sum over j of x[q - j] w[s j + b], with q = (o + p) div s and
+    b = (o + p) mod s: channel b of a convolution with the taps in reverse.
     """
 
     def match(self, graph: Graph, node: Node) -> Axes | None:

@@ -13,6 +13,7 @@ from convc.errors import GraphError
 from convc.ir import Graph, print_graph, verify
 from convc.passes.base import Changes, Pass
 from convc.passes.compose_linear import ComposeLinear
+from convc.passes.convert_precision import ConvertPrecision
 from convc.passes.fold_affine import FoldAffine
 from convc.passes.fold_constants import FoldConstants
 from convc.passes.fold_padding import FoldPadding
@@ -36,6 +37,7 @@ from convc.passes.sub_pixel import SubPixel
 
 PIPELINE: tuple[Pass, ...] = (
     RemoveDeadCode(),
+    ConvertPrecision("float32", source="float16"),
     FoldConstants(),
     RemoveIdentities(),
     MergeCommon(),

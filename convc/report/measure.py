@@ -24,7 +24,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,9 +32,11 @@ from typing import Any
 
 import numpy as np
 
+from convc import children
 from convc.compiler import Compilation, Options, build, lower
 from convc.errors import CompileError
 from convc.evaluate import evaluate
+from convc.files import Scratch
 from convc.ir import Graph, Node, Value
 from convc.ops.linear import GemmAttrs
 from convc.progress import Progress
@@ -116,8 +117,7 @@ def measure(
     options = Options(algorithms=algorithms, max_error=float("inf"))
     feeds = random_inputs(graph)
     single = lower(graph, graph, options, compilation.target, Progress())
-    with tempfile.TemporaryDirectory(prefix="convc-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         module = build(single, folder / "layer.so", Progress(), verify=False)
         np.savez(folder / "feeds.npz", allow_pickle=False, **feeds)
         times = _profile(folder, compilation.target.threads, node.name)
@@ -147,7 +147,12 @@ def _layer(lowering: str, run: int = 0) -> str:
 def _profile(folder: Path, threads: int, layer: str) -> list[float]:
     arguments = ("layer.so", str(threads), "feeds.npz", "outputs.npz", str(SECONDS))
     done = subprocess.run(
-        [sys.executable, str(_CHILD), *arguments], capture_output=True, text=True, check=False, cwd=folder
+        [sys.executable, str(_CHILD), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=children.environment(),
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}, no message"])[-1]

@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from convc.files import write_bytes
 from convc.report.tuning_plot import (
     NAMED,
     PALETTE,
@@ -24,7 +25,6 @@ from convc.report.tuning_plot import (
     lowerings,
     shortened,
     spread,
-    write_whole,
 )
 from convc.report.tuning_view import ms, plain, setting, times
 from convc.tune.progress import Course, LayerState, agreement, together
@@ -113,7 +113,8 @@ def write(
     path: Path, trials: Sequence[Trial], layers: Sequence[LayerState] = (), *, title: str = "Tuning"
 ) -> Path:
     """Write the page, whole or not at all; `layers` tell names and counts. Raises OptionError."""
-    return write_whole(path, render(trials, layers, title=title).encode())
+    write_bytes(path, render(trials, layers, title=title).encode())
+    return path
 
 
 def render(trials: Sequence[Trial], layers: Sequence[LayerState] = (), *, title: str = "Tuning") -> str:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convc.errors import OptionError
+from convc.files import destination, write_bytes
 from convc.report.tuning_view import ms, plain, times
 from convc.tune.progress import Course, LayerState, agreement, courses, together
 from convc.tune.trial import Outcome, Trial
@@ -76,10 +75,12 @@ def write(
             "Plots are drawn with matplotlib, which is not installed.", hint="pip install 'convc[plot]'"
         ) from error
     found = drawable(trials, layers)
+    destination(path)  # refused now, not after drawing
     data = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         _figure(found, plain(title)).savefig(data, format="png", dpi=140)
-    return write_whole(path, data.getvalue())
+    write_bytes(path, data.getvalue())
+    return path
 
 
 def drawable(trials: Sequence[Trial], layers: Sequence[LayerState]) -> list[Course]:
@@ -87,26 +88,6 @@ def drawable(trials: Sequence[Trial], layers: Sequence[LayerState]) -> list[Cour
     if not trials:
         raise OptionError("There are no trials to show.", hint="Tune a network first.")
     return courses(trials, layers)
-
-
-def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file that appears whole or not at all. Raises OptionError."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise OptionError(
-            f"Cannot write '{path}': {error.strerror}.", hint="Give a folder that exists and is yours."
-        ) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OptionError(f"Cannot write '{path}': {error.strerror}.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
 
 
 def lowerings(found: Sequence[Course]) -> dict[str, int]:

@@ -1,33 +1,38 @@
-"""The manifest of a module file, readable without mapping any of its code.
+"""What a module says of itself: its manifest, the JSON text in its file (see `container`).
 
-A module is an ELF shared object, then the weights from a page boundary on, then a JSON text, then a trailer:
-where the weights begin, their bytes, and the length of the text as little-endian 64-bit numbers, and the
-magic `CONVCMOD`. The dynamic loader ignores what follows its sections, the module's own code maps the
-weights, and a file that lost its end is recognised at once.
+Nothing of it is believed before it was compared with the file: the text has a checksum, every value the type
+that is written here, and what running relies on is what the code was compiled for (`Manifest.contract`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from convc.errors import ModuleError
+from convc.runtime import container
+from convc.runtime.container import PAGE, Weights
+from convc.runtime.decode import Entries, FieldsOf, Mismatch, OneOf, Within, decoder
+from convc.runtime.elf import contract_of
+from convc.target import Target
+from convc.types import DTYPES
 
-MAGIC = b"CONVCMOD"
-FORMAT = 1
-PAGE = 4096
-_TRAILER = struct.Struct("<QQQ8s")
+__all__ = [
+    "PAGE", "Candidate", "LayerPlan", "Manifest", "TensorInfo", "Weights", "check", "read", "weights_of"
+]  # fmt: skip
 
+FORMAT = 2
 
-@dataclass(frozen=True)
-class Weights:
-    """Where a module file holds its weights."""
+CHECKED_AT_LOAD = 16 << 20
+"""Bytes of weights that are read when a module is loaded, to see whether they are whole: 10 ms."""
 
-    offset: int
-    nbytes: int
+RELIED = ("inputs", "outputs", "steps", "target", "threads", "workspace_bytes", "weights_bytes")
+"""What of a manifest running relies on; the rest tells how it came about."""
+
+_AGAIN = "Compile the model again."
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class TensorInfo:
 
     name: str
     shape: tuple[int, ...]
-    dtype: str
+    dtype: Annotated[str, OneOf(DTYPES)]
 
     @property
     def type(self) -> str:
@@ -84,86 +89,80 @@ class Manifest:
     outputs: tuple[TensorInfo, ...]
     plan: tuple[LayerPlan, ...]
     steps: tuple[str, ...]  # the layer that each step of the program belongs to
-    target: dict[str, Any]
-    threads: int
+    target: Annotated[dict[str, Any], FieldsOf(Target)]
+    threads: Annotated[int, Within(1, 1 << 16)]
     workspace_bytes: int
     weights_bytes: int
     model_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    verification: dict[str, Any] = field(default_factory=dict)
+    verification: Annotated[dict[str, Any], Entries(("error", "limit"), float | None)] = field(
+        default_factory=dict
+    )
     options: dict[str, Any] = field(default_factory=dict)
     records: tuple[dict[str, Any], ...] = ()  # the tuning records that the choices followed
     workspace_bound: int = 0  # the most bytes of the workspace alive in one step
     format: int = FORMAT
 
+    @property
+    def contract(self) -> str:
+        """A digest of what running relies on. The code has it too, and so is known to be of this manifest."""
+        relied = {name: getattr(self, name) for name in RELIED}
+        return hashlib.sha256(json.dumps(relied, sort_keys=True, default=asdict).encode()).hexdigest()
+
     def write(self, path: Path, weights: Weights) -> None:
         """End the file with this manifest, in place of one that may be there."""
-        text = json.dumps(asdict(self)).encode()
-        with path.open("r+b") as file:
-            file.seek(weights.offset + weights.nbytes)
-            file.write(text + _TRAILER.pack(weights.offset, weights.nbytes, len(text), MAGIC))
-            file.truncate()
+        container.finish(path, weights, json.dumps(asdict(self)).encode())
 
 
 def read(path: Path) -> Manifest:
-    """Read a module's manifest. Raises ModuleError for anything that is not a whole module file."""
-    return _decode(path, _read_end(path)[0])
+    """Read a module's manifest, and nothing else of it.
+
+    Raises ModuleError for what is no module file, and for a manifest that is not as it was written or that no
+    compiler would write.
+    """
+    with container.opened(path) as file:
+        return _decode(file)
+
+
+def check(path: Path, manifest: Manifest, *, all_weights: bool = False) -> None:
+    """Compare code and weights of a module with its manifest and with their checksums.
+
+    Maps and runs nothing of it. Weights are read where they are few (`CHECKED_AT_LOAD`), or `all_weights`.
+    Raises ModuleError as `read` does, and for anything that is not as it was written.
+    """
+    with container.opened(path) as file:
+        try:
+            contract = contract_of(file.code())
+        except ValueError as error:
+            raise ModuleError(f"'{path}' is damaged: {error}.", hint=_AGAIN) from error
+        if contract != manifest.contract:
+            raise ModuleError(f"The manifest of '{path}' is not the one of its code.", hint=_AGAIN)
+        if all_weights or manifest.weights_bytes <= CHECKED_AT_LOAD:
+            file.check_weights()
 
 
 def weights_of(path: Path) -> Weights:
     """Where a module file holds its weights. Raises ModuleError as `read` does."""
-    return _read_end(path)[1]
+    with container.opened(path) as file:
+        return file.parts.weights
 
 
-def _read_end(path: Path) -> tuple[bytes, Weights]:
-    """The manifest's text, and what the trailer says of the weights."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if size < _TRAILER.size:
-                raise ModuleError(f"'{path}' is not a convc module.", hint="Make one with `convc compile`.")
-            file.seek(size - _TRAILER.size)
-            offset, nbytes, length, magic = _TRAILER.unpack(file.read(_TRAILER.size))
-            if magic != MAGIC or length > size - _TRAILER.size:
-                raise ModuleError(
-                    f"'{path}' is not a convc module, or its end is missing.",
-                    hint="Make one with `convc compile`, or copy the file again.",
-                )
-            file.seek(size - _TRAILER.size - length)
-            return file.read(length), Weights(offset, nbytes)
-    except OSError as error:
-        raise ModuleError(f"Cannot read module '{path}': {error.strerror}.") from error
-
-
-def _decode(path: Path, text: bytes) -> Manifest:
-    try:
-        data = json.loads(text)
-        if data["format"] != FORMAT:
-            raise ModuleError(
-                f"'{path}' has module format {data['format']}, this convc reads format {FORMAT}.",
-                hint="Compile the model again with this version.",
-            )
-        tensors = [
-            tuple(TensorInfo(t["name"], tuple(t["shape"]), t["dtype"]) for t in data.pop(k))
-            for k in ("inputs", "outputs")
-        ]
-        plan = tuple(
-            LayerPlan(
-                **{
-                    **p,
-                    "candidates": tuple(Candidate(**c) for c in p["candidates"]),
-                    "origin": tuple(p["origin"]),
-                }
-            )
-            for p in data.pop("plan")
-        )
-        return Manifest(
-            inputs=tensors[0],
-            outputs=tensors[1],
-            plan=plan,
-            **{**data, "steps": tuple(data["steps"]), "records": tuple(data.get("records", ()))},
-        )
-    except (ValueError, KeyError, TypeError) as error:
+def _decode(file: container.Container) -> Manifest:
+    data = file.json()
+    written = data.get("format") if isinstance(data, dict) else None
+    if isinstance(written, int) and written != FORMAT:
         raise ModuleError(
-            f"The manifest of '{path}' is damaged: {error}.", hint="Compile the model again."
-        ) from error
+            f"'{file.path}' has module format {written}, this convc reads format {FORMAT}.",
+            hint="Compile the model again with this version.",
+        )
+    try:
+        manifest: Manifest = decoder(Manifest)(data)
+    except Mismatch as error:
+        raise ModuleError(f"The manifest of '{file.path}' is damaged: {error}.", hint=_AGAIN) from error
+    found = file.parts.weights.nbytes
+    if manifest.weights_bytes != found:
+        raise ModuleError(
+            f"'{file.path}' has {found} bytes of weights, its manifest says {manifest.weights_bytes}.",
+            hint=_AGAIN,
+        )
+    return manifest

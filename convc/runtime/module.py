@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from convc.errors import InputError, OptionError
+from convc.files import Scratch, replacing
 from convc.runtime import manifest as manifests
 from convc.runtime.cpu import available_cpus
 from convc.runtime.host import HostExecutor, check_machine, is_for_gpu, missing_for
@@ -24,7 +24,8 @@ __all__ = ["Executor", "Module", "load", "missing_for"]
 def load(path: str | os.PathLike[str], *, threads: int | None = None, device: int = 0) -> Module:
     """Load a module file that `convc compile` wrote.
 
-    The manifest is checked before any code is mapped. A module is native code: load only what you trust.
+    Manifest and code are checked before any code is mapped, and the weights too where they are few (16 MiB);
+    `convc inspect --check` reads them all. A module is native code: load only what you trust.
 
     Args:
         path: the file.
@@ -33,12 +34,14 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, device: in
             architecture, memory) is checked now, and the weights are copied.
 
     Raises:
-        ModuleError: the file is not a whole module or needs instructions that this machine lacks.
+        ModuleError: the file cannot be read, is not a whole module or not as it was written, or needs
+            instructions that this machine lacks.
         DeviceError: a child that says what is wrong with the GPU: `NoDeviceError`, `WrongDeviceError`,
             `DriverError`, `DeviceMemoryError`.
     """
     file = Path(path)
     manifest = manifests.read(file)
+    manifests.check(file, manifest)
     check_machine(file, manifest)
     return Module(file, manifest, _thread_count(threads, manifest.threads), device=device)
 
@@ -81,11 +84,11 @@ class Module:
         self._path = path
         self.manifest = manifest
         self.threads = threads
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._arity = len(manifest.inputs)
         self._executor = _executor(path, manifest, threads, callable_here, device)
 
-    def own(self, folder: tempfile.TemporaryDirectory[str]) -> None:
+    def own(self, folder: Scratch) -> None:
         """Keep the temporary folder of a module that was never saved for as long as the module lives."""
         self._scratch = folder
 
@@ -162,21 +165,9 @@ class Module:
         return [float(t) for t in np.median(times, axis=0)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the module to one file, which appears whole or not at all."""
-        target = Path(path)
-        try:
-            handle, temporary = tempfile.mkstemp(dir=target.parent or Path("."), prefix=f".{target.name}.")
-            os.close(handle)
-        except OSError as error:
-            raise OptionError(f"Cannot write '{target}': {error.strerror}.") from error
-        try:
+        """Write the module to one file, which appears whole or not at all. Raises FileError."""
+        with replacing(path, executable=True) as temporary:
             shutil.copyfile(self._path, temporary)
-            os.chmod(temporary, 0o755)
-            os.replace(temporary, target)
-        except OSError as error:
-            raise OptionError(f"Cannot write '{target}': {error.strerror}.") from error
-        finally:
-            Path(temporary).unlink(missing_ok=True)
 
     def _signature(self) -> str:
         return ", ".join(f"{t.name}: {t.dtype}[{','.join(map(str, t.shape))}]" for t in self.inputs)

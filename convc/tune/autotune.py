@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +9,13 @@ from typing import Any
 
 from convc.compiler import Compilation, Options, build, plan
 from convc.errors import OptionError, TargetError
+from convc.files import Scratch, explained
+from convc.naming import layer_named
 from convc.progress import Progress
 from convc.runtime.module import Module
 from convc.tune.boards import board_stations
 from convc.tune.database import Database
-from convc.tune.exchange import Exported, export
+from convc.tune.exchange import Exported, check_absent, export
 from convc.tune.judge import Interval
 from convc.tune.measurer import Builders, StationMeasurer, local_station
 from convc.tune.progress import Status, Watcher
@@ -47,6 +47,7 @@ class Tuned:
     withdrawn: tuple[str, ...] = ()
 
 
+@explained("Cannot tune")
 def autotune(
     model: Any,
     options: Options | None = None,
@@ -105,8 +106,8 @@ def autotune(
         if tracker is None:
             settled = settle(untuned, tuned, {task.key for task in found}, records, progress, cache)
     kept = settled.ratio is None or settled.ratio.middle <= 1.0
-    scratch = tempfile.TemporaryDirectory(prefix="convc-")
-    path, made = Path(scratch.name) / "network.so", settled.compilation if kept else untuned
+    scratch = Scratch()
+    path, made = scratch.path / "network.so", settled.compilation if kept else untuned
     module = build(made, path, progress, verify=verify, cache=cache)
     module.own(scratch)
     trials_made = [trial for layer in tuner.layers for trial in layer.trials.values()]
@@ -137,6 +138,7 @@ def _stations(compilation: Compilation, tracker: str | None, key: str | None) ->
     return [local_station()]
 
 
+@explained("Cannot export candidates")
 def export_candidates(
     model: Any,
     options: Options,
@@ -155,6 +157,7 @@ def export_candidates(
     export, measure and import can be repeated. Arguments and errors as for `autotune`; `count` is for each
     layer.
     """
+    check_absent(folder)
     progress = progress or Progress()
     untuned = plan(model, options, progress)
     found = chosen(tasks(untuned), untuned, layers)
@@ -181,13 +184,8 @@ def _informed(task: Task, seed: int, trials: Sequence[Trial]) -> Search:
 
 def chosen(found: Sequence[Task], compilation: Compilation, layers: Sequence[str]) -> list[Task]:
     """The tasks of the layers of these names. Raises OptionError for a name that is no layer's."""
-    names = {n: node for node in compilation.graph.nodes for n in (node.name, *node.origin)}
-    keys = set()
-    for name in layers:
-        if name not in names:
-            close = ", ".join(difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.3))
-            raise OptionError(
-                f"--layers: no layer is named '{name}'.", hint=f"Close names: {close or 'none'}."
-            )
-        keys.add(compilation.choices[names[name]].workload.key)
+    if isinstance(layers, str):
+        raise OptionError(f"layers={layers!r} is one name, not a list.", hint=f"Give [{layers!r}].")
+    nodes = [node for name in layers for node in layer_named(name, compilation.graph.nodes, "--layers")]
+    keys = {compilation.choices[node].workload.key for node in nodes}
     return [task for task in found if not keys or task.key in keys]

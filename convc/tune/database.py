@@ -12,7 +12,6 @@ import math
 import os
 import sqlite3
 import sys
-import tempfile
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import Any, TextIO, get_type_hints
 import platformdirs
 
 from convc.errors import DatabaseError, OptionError
+from convc.files import explained, kind_of, replacing
 from convc.tune import schema
 from convc.tune.trial import HEADER, Machine, Outcome, Trial, Variant
 
@@ -70,19 +70,16 @@ class Database:
         Raises DatabaseError for a file that is no tuning database, is of a newer convc, or may not be used.
         """
         place = default_path() if path is None else path
-        try:
-            if place.is_dir():
-                raise DatabaseError(f"{place} is a folder, expected a tuning database.", hint=schema.HINT)
-            if not create and not place.exists():
+        with explained(f"The tuning database {place} cannot be opened", DatabaseError, schema.HINT):
+            there = place.exists()
+            kind = kind_of(place.stat().st_mode) if there else ""
+            if kind:
+                raise DatabaseError(f"{place} is {kind}, expected a tuning database.", hint=schema.HINT)
+            if not create and not there:
                 raise DatabaseError(
                     f"There is no tuning database {place}; tuning makes one.", hint=schema.HINT
                 )
             place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DatabaseError(
-                f"The tuning database {place} cannot be opened: {error.filename}: {error.strerror}.",
-                hint=schema.HINT,
-            ) from error
         return cls(place, schema.connect(place))
 
     def close(self) -> None:
@@ -205,7 +202,7 @@ class Database:
     def export(self, to: Path | TextIO) -> int:
         """Write all trials as lines of JSON after a header; returns their number. A file appears whole.
 
-        Raises DatabaseError when the file cannot be written.
+        Raises FileError when the file cannot be written.
         """
         trials = self.trials()
         values = [HEADER, *(trial.to_json() for trial in trials)]
@@ -213,16 +210,8 @@ class Database:
         if not isinstance(to, Path):
             to.writelines(lines)
             return len(trials)
-        try:
-            with tempfile.TemporaryDirectory(dir=to.parent, prefix=".convc-") as folder:
-                whole = Path(folder) / to.name
-                with whole.open("w", encoding="utf-8") as file:
-                    file.writelines(lines)
-                os.replace(whole, to)
-        except OSError as error:
-            raise DatabaseError(
-                f"{to} cannot be written: {error.strerror}.", hint="Nothing was exported."
-            ) from error
+        with replacing(to) as whole, whole.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
         return len(trials)
 
     def import_lines(self, lines: Iterable[str | bytes], source: str = "The input") -> int:

@@ -26,7 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from convc import children
 from convc.errors import OptionError
+from convc.files import Scratch, explained
 from convc.tune.measurer import Builders, example
 from convc.tune.proof import write_layer
 from convc.tune.search import Search
@@ -77,14 +79,10 @@ def export(
     The folder is made, and appears whole or not at all; `told` hears of each layer and its candidates. Raises
     OptionError where there is something already, or nothing can be written.
     """
-    if folder.exists():
-        raise OptionError(f"'{folder}' exists.", hint="Give the name of a folder to be made.")
-    try:
-        scratch = tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".convc-")
-    except OSError as error:
-        raise OptionError(f"Cannot write '{folder}': {error.strerror}.") from error
-    with scratch as name:
-        made = Path(name) / "made"
+    check_absent(folder)
+    what = f"Cannot write '{folder}'"
+    with Scratch(folder.absolute().parent, what) as scratch, explained(what):
+        made = scratch / "made"
         made.mkdir()
         copy_package(made, MODULES)
         (made / "measure.py").write_text(SCRIPT)
@@ -99,6 +97,12 @@ def export(
         (made / "index.json").write_text(json.dumps({"machine": asdict(machine), "layers": layers}))
         os.replace(made, folder)
     return Exported(len(layers), sum(len(entry["candidates"]) for entry in layers), tuple(failures))
+
+
+def check_absent(folder: Path) -> None:
+    """Raise OptionError where there is something in the folder's place."""
+    if os.path.lexists(folder):
+        raise OptionError(f"'{folder}' exists.", hint="Give the name of a folder to be made.")
 
 
 def _with_untuned(task: Task, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -166,7 +170,12 @@ def copy_package(folder: Path, modules: Sequence[str]) -> list[str]:
     """Copy the files of convc that importing these modules loads; the names of their modules."""
     with tempfile.TemporaryDirectory() as empty:  # Python puts the working folder first
         done = subprocess.run(
-            [sys.executable, "-c", LISTING, *modules], check=True, capture_output=True, text=True, cwd=empty
+            [sys.executable, "-c", LISTING, *modules],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=empty,
+            env=children.environment(),
         )
     names = []
     for line in done.stdout.splitlines():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import queue
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Protocol
 
 from convc.errors import ConvcError
 from convc.evaluate import evaluate
+from convc.files import Scratch
 from convc.ir import Graph, Value
 from convc.target import Target
 from convc.tune.proof import write_layer
@@ -146,9 +146,7 @@ class StationMeasurer:
     _reference: Module | None = None
     _layer: Path = Path()
     _count: int = 0
-    _folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="convc-tune-")
-    )
+    _folder: Scratch = field(default_factory=Scratch)
 
     def __enter__(self) -> StationMeasurer:
         return self

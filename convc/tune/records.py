@@ -7,6 +7,7 @@ answered is kept in the module, so that it can be built again as it is.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 
 from convc.codegen.calibrate import machine_key
 from convc.errors import DatabaseError, ModuleError
+from convc.files import reading
 from convc.lowering.base import Lowering
 from convc.runtime import manifest as manifests
 from convc.select import Measured
 from convc.target import Target
-from convc.tune.database import Database, read_lines
+from convc.tune.database import Database, check, read_lines
 from convc.tune.judge import winner
 from convc.tune.trial import Machine, Trial
 from convc.workload import Workload
@@ -94,20 +96,18 @@ class _Layer:
         return math.nextafter(self.winner.seconds, math.inf)
 
 
-def open_records(path: Path) -> TunedRecords:
+def open_records(path: str | os.PathLike[str]) -> TunedRecords:
     """The records in a database, in its export (`.jsonl`), or in a module (`.so`).
 
     Raises DatabaseError or ModuleError for a file that is none.
     """
-    if path.suffix == ".so":
-        return TunedRecords(_listed(map(Trial.from_json, _embedded(path))))
-    if path.suffix == ".jsonl":
-        try:
-            with path.open("rb") as lines:
-                return TunedRecords(_listed(read_lines(lines, str(path))))
-        except OSError as error:
-            raise DatabaseError(f"Cannot read '{path}': {error.strerror}.") from error
-    database = Database.open(path, create=False)
+    file = Path(path)
+    if file.suffix == ".so":
+        return TunedRecords(_listed(_embedded(file)))
+    if file.suffix == ".jsonl":
+        with reading(file, DatabaseError) as lines:
+            return TunedRecords(_listed(read_lines(lines, f"'{file}'")))
+    database = Database.open(file, create=False)
     return records_of(database)
 
 
@@ -140,13 +140,21 @@ def _fits(known: Machine, machine: Machine) -> bool:
     return all(found.get(name) == value for name, value in wanted.items())
 
 
-def _embedded(path: Path) -> Sequence[dict[str, object]]:
+def _embedded(path: Path) -> Sequence[Trial]:
     found = manifests.read(path).records
     if not found:
         raise ModuleError(
             f"'{path}' was compiled without tuning records.", hint="Give the database with --tuning-db."
         )
-    return found
+    try:
+        trials = [Trial.from_json(record) for record in found]
+        for trial in trials:
+            check(trial)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModuleError(
+            f"The tuning records of '{path}' are damaged: {error}.", hint="Compile the model again."
+        ) from error
+    return trials
 
 
 def _listed(trials: Iterable[Trial]) -> Source:

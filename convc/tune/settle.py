@@ -9,7 +9,6 @@ Of all networks that were compared the fastest is taken.
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 
 from convc.codegen.link import configuration
 from convc.compiler import Compilation, build
+from convc.files import Scratch
 from convc.progress import Progress
 from convc.runtime import manifest as manifests
 from convc.tune.database import Database
@@ -98,8 +98,8 @@ def settle(
     module that ends its process, ends the comparison: what is known by then counts.
     """
     best, least, made = tuned(), None, list[Trial]()
-    with tempfile.TemporaryDirectory(prefix="convc-") as name:
-        path, before = Path(name) / "tuned.so", Path(name) / "untuned.so"
+    with Scratch() as folder:
+        path, before = folder / "tuned.so", folder / "untuned.so"
         try:
             build(untuned, before, progress, verify=False, cache=cache)
             for rounds_left in reversed(range(ROUNDS)):

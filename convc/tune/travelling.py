@@ -10,7 +10,6 @@ import argparse
 import json
 import lzma
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convc.errors import ConvcError
+from convc.files import Scratch
 from convc.tune.station import Lost, Module, Station, Unusable, recorded
 from convc.tune.trial import HEADER, Machine, Outcome, Trial, Variant
 from convc.tune.worker import Worker
@@ -63,8 +63,8 @@ class Journey:
         if first is not None and not first.ok:
             return
         anchor = None if first is None else first.seconds
-        with tempfile.TemporaryDirectory(prefix="convc-") as scratch:
-            modules = [self._unpacked(c, Path(scratch)) for c in layer["candidates"]]
+        with Scratch() as scratch:
+            modules = [self._unpacked(c, scratch) for c in layer["candidates"]]
             number = {module.path: i for i, module in enumerate(modules)}
             try:
                 self.station.open(self.folder / layer["arrays"], modules[0])

@@ -73,8 +73,7 @@ def build(spec: Spec, path: Path, cache: ObjectCache, packed: Packed | None = No
     """
     program, inputs, outputs = _program(spec, {} if packed is None else packed)
     write = _write_for_host if spec.target.gpu is None else _write_for_device
-    weights = write(spec, program, inputs, outputs, path, cache)
-    Manifest(
+    manifest = Manifest(
         name=spec.lowering,
         inputs=inputs,
         outputs=outputs,
@@ -85,30 +84,32 @@ def build(spec: Spec, path: Path, cache: ObjectCache, packed: Packed | None = No
         workspace_bytes=program.workspace_bytes,
         weights_bytes=program.weights_bytes,
         options={"trial": asdict(_recipe(spec))},
-    ).write(path, weights)
+    )
+    manifest.write(path, write(spec, program, manifest, path, cache))
 
 
 Tensors = tuple[TensorInfo, ...]
 
 
 def _write_for_host(
-    spec: Spec, program: Program, inputs: Tensors, outputs: Tensors, path: Path, cache: ObjectCache
+    spec: Spec, program: Program, manifest: Manifest, path: Path, cache: ObjectCache
 ) -> Weights:
     symbols, kernels = distinct_kernels(program, spec.target)
     objects = [*runtime_objects(spec.target, cache), *build_objects(kernels, cache, 1, lambda: None)]
     if spec.remote:
         objects += rpc_objects(spec.target, cache)
-    return write_module(program, symbols, objects, spec.target, path)
+    return write_module(program, symbols, objects, spec.target, path, manifest.contract)
 
 
 def _write_for_device(
-    spec: Spec, program: Program, inputs: Tensors, outputs: Tensors, path: Path, cache: ObjectCache
+    spec: Spec, program: Program, manifest: Manifest, path: Path, cache: ObjectCache
 ) -> Weights:
     symbols, kernels = distinct_kernels(program, spec.target)
     built = build_kernels(kernels, cache, 1, lambda: None, fast_math=spec.fast_math)
-    sizes = tuple(map(_nbytes, inputs)), tuple(map(_nbytes, outputs))
+    sizes = tuple(map(_nbytes, manifest.inputs)), tuple(map(_nbytes, manifest.outputs))
     launches = device_program(sizes, program, symbols, built, spec.target)
-    return cuda_link.write_module(launches, cuda_link.runtime_objects(spec.target, cache), spec.target, path)
+    runtime = cuda_link.runtime_objects(spec.target, cache)
+    return cuda_link.write_module(launches, runtime, spec.target, path, manifest.contract)
 
 
 def _nbytes(info: TensorInfo) -> int:
@@ -161,6 +162,8 @@ def _program(spec: Spec, packed: Packed) -> tuple[Program, Tensors, Tensors]:
     if rows and spec.network_bytes > KEPT * spec.target.l3:
         weights = Evict(_node("evict"), Location("weights"), program.weights_bytes)
         program.steps.insert(1, weights)
+    if spec.target.gpu is None:
+        program.drop_denormals()  # as networks do unless they are asked not to
     return program, tuple(inputs), tuple(outputs)
 
 

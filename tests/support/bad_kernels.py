@@ -11,11 +11,12 @@ from pathlib import Path
 
 import convc.codegen
 from convc.codegen.cache import ObjectCache
+from convc.codegen.link import append_weights
 from convc.compiler import Compilation, Options, plan
 from convc.frontends.builder import Network
 from convc.progress import Progress
 from convc.runtime import manifest as manifests
-from convc.runtime.manifest import Weights
+from convc.runtime.elf import note_source
 from convc.schedules.cpu.generic import GenericConfig
 from convc.tune.measurer import Builders, StationMeasurer
 from convc.tune.station import Result
@@ -60,6 +61,7 @@ SOURCE = """
 #include <unistd.h>
 #define MARKER "%(marker)s"
 const int convc_step_count = %(steps)d;
+const int convc_keeps_denormals = 0;
 static int calls;
 static pthread_t other;
 static void *crash(void *unused) { abort(); }
@@ -125,11 +127,9 @@ class Builder:
             "behaviour": BEHAVIOURS.get(number, ""),
             "marker": path.with_suffix(".once"),
         }
-        path.with_suffix(".c").write_text(SOURCE % values)
+        manifest = replace(manifest, target=asdict(spec.target), weights_bytes=0)
+        path.with_suffix(".c").write_text(SOURCE % values + note_source(manifest.contract))
         sources = [str(path.with_suffix(".c")), *([str(NATIVE / "rpc.c")] if spec.remote else [])]
         flags = ["-shared", "-fPIC", "-pthread", "-O1"]
         subprocess.run(["cc", *flags, "-o", str(path), *sources, "-lm"], check=True)
-        size = -(-path.stat().st_size // manifests.PAGE) * manifests.PAGE
-        with path.open("r+b") as file:
-            file.truncate(size)
-        replace(manifest, target={**asdict(spec.target)}).write(path, Weights(size, 0))
+        manifest.write(path, append_weights((), 0, path))

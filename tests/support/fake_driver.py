@@ -8,6 +8,7 @@ import math
 import shlex
 import subprocess
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from convc.codegen.cache import ObjectCache
 from convc.codegen.cuda_link import DeviceProgram, runtime_objects, write_module
+from convc.codegen.gpus import GPUS
 from convc.codegen.machine import linker, resolve
 from convc.runtime.manifest import Manifest, TensorInfo
 from convc.types import Array
@@ -190,7 +192,7 @@ def set_device(capsule: Any, device: tuple[int, int]) -> None:
 
 def manifest_of(program: DeviceProgram, inputs: list[TensorInfo], outputs: list[TensorInfo]) -> Manifest:
     """What a module of these launches would say of itself."""
-    target = resolve("host", 1)
+    target, gpu = resolve("host", 1), GPUS["sm_90"]
     steps = 1 + max((launch.step for launch in program.launches), default=-1)
     return Manifest(
         name="net",
@@ -198,7 +200,7 @@ def manifest_of(program: DeviceProgram, inputs: list[TensorInfo], outputs: list[
         outputs=tuple(outputs),
         plan=(),
         steps=tuple(f"step {i}" for i in range(steps)),
-        target={"triple": target.triple, "mcpu": "x", "features": ["none"], "gpu": {"arch": program.arch}},
+        target=asdict(replace(target, mcpu="x", features=("none",), gpu=replace(gpu, arch=program.arch))),
         threads=1,
         workspace_bytes=program.workspace_bytes,
         weights_bytes=program.weights_bytes,
@@ -216,6 +218,7 @@ def write(
     """The module file of a program."""
     target = resolve("host", 1)
     program.inputs, program.outputs = nbytes(inputs), nbytes(outputs)
-    weights = write_module(program, runtime_objects(target, ObjectCache.open(cache)), target, path)
-    manifest_of(program, inputs, outputs).write(path, weights)
+    manifest = manifest_of(program, inputs, outputs)
+    runtime = runtime_objects(target, ObjectCache.open(cache))
+    manifest.write(path, write_module(program, runtime, target, path, manifest.contract))
     return path

@@ -13,7 +13,8 @@ typedef int (*Step)(const Call *);
 
 extern const Step convc_steps[];
 extern const int convc_step_count;
-extern const size_t convc_workspace_bytes;
+extern const int convc_keeps_denormals;
+extern const size_t convc_workspace_bytes, convc_weights_bytes;
 
 /* Clear the border of a contiguous array of `outer` boxes; a box has `rank` axes of `extent`, then `inner` bytes. */
 void zero_border(char *box, int64_t outer, int rank, const int64_t *extent, const int64_t *before,

@@ -45,7 +45,7 @@ void evict(const char *from, int64_t bytes) {
 #endif
 }
 
-/* ---- weights: mapped from this very file, whose end says where they are (see runtime/manifest.py) ---- */
+/* ---- weights: mapped from this very file, whose end says where they are (see runtime/container.py) ---- */
 
 typedef struct {
   uint64_t weights_offset, weights_bytes, manifest_bytes;
@@ -63,7 +63,9 @@ __attribute__((constructor)) static void map_weights(void) {
   if (file < 0) return;
   if (!fstat(file, &status) && status.st_size > (off_t)sizeof trailer &&
       pread(file, &trailer, sizeof trailer, status.st_size - sizeof trailer) == sizeof trailer &&
-      !memcmp(trailer.magic, "CONVCMOD", sizeof trailer.magic)) {
+      !memcmp(trailer.magic, "CONVCMOD", sizeof trailer.magic) && trailer.weights_bytes == convc_weights_bytes &&
+      trailer.weights_offset < (uint64_t)status.st_size &&
+      trailer.weights_bytes < status.st_size - trailer.weights_offset) {
     /* one byte more than needed: a network may have no weights at all */
     void *mapped = mmap(0, trailer.weights_bytes + 1, PROT_READ, MAP_PRIVATE, file, trailer.weights_offset);
     if (mapped != MAP_FAILED) weights = mapped;
@@ -118,6 +120,7 @@ __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *
   char *workspace = take_workspace();
   if (!workspace) return OUT_OF_MEMORY;
   services->begin_call(threads);
+  FloatMode before = enter_own_mode();
   Call call = {inputs, outputs, workspace, weights};
   int status = OK;
   for (int i = 0; i < convc_step_count && status == OK; i++) {
@@ -125,6 +128,7 @@ __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *
     if (convc_steps[i](&call)) status = STEP_FAILED + i;
     if (seconds) seconds[i] = now() - start;
   }
+  leave_own_mode(before);
   services->end_call();
   give_workspace(workspace);
   return status;

@@ -1,4 +1,4 @@
-/* From the module's file to the device, whose end says where the weights are (see runtime/manifest.py). */
+/* From the module's file to the device, whose end says where the weights are (see runtime/container.py). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,8 @@ static int find_weights(int file, const char *path, Trailer *trailer) {
   off_t size = sizeof *trailer;
   if (!fstat(file, &status) && status.st_size > size &&
       pread(file, trailer, size, status.st_size - size) == size && !memcmp(trailer->magic, "CONVCMOD", 8) &&
-      trailer->bytes >= convc_weights_bytes)
+      trailer->bytes == convc_weights_bytes && trailer->offset < (uint64_t)status.st_size &&
+      trailer->bytes < status.st_size - trailer->offset)
     return OK;
   return fail(HOST_FAILED, "Copy or compile the file again.", "The weights of '%s' are not in the file.", path);
 }
