@@ -62,8 +62,8 @@ Axes = tuple[Axis, ...]
 
 
 class PhasesToChannels(Rule[Axes]):
-    """Output o of a transposed convolution is the sum over j of x[q - j] w[s j + b], with q = (o + p) div s and
-    b = (o + p) mod s: channel b of a convolution with the taps in reverse.
+    """Output o of a transposed convolution is the sum over j of x[q - j] w[s j + b], where q = (o + p) div s
+    and b = (o + p) mod s: channel b of a convolution with the taps in reverse.
     """
 
     def match(self, graph: Graph, node: Node) -> Axes | None:
