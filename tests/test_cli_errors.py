@@ -222,7 +222,7 @@ def test_old_module_survives_a_failed_compilation(
 
 
 INTERRUPTED = """
-import os, signal
+import os, signal, threading
 from convc.codegen import cache
 from convc.cli import main
 
@@ -233,13 +233,14 @@ def interrupted(self, name, write):
         if name.startswith("convc_") and not kernels:
             kernels.append(name)
             os.kill(main_process, signal.SIGINT)
+            threading.Event().wait()
         write(path)
     return get(self, name, stopped)
 
 cache.ObjectCache.get = interrupted
 main()
 """
-"""convc, and Ctrl-C when it begins to make the first kernel."""
+"""convc, and Ctrl-C when it begins to make the first kernel, which is never finished."""
 
 
 def test_interrupt_leaves_nothing(model: Path, folder: Path, tmp_path: Path) -> None:
