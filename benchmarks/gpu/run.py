@@ -8,9 +8,9 @@
 First ResNet-50 in float16, with the time of each kernel, then every check, ceilings (a copy, a large matrix
 product in each precision), layers and networks. The record is written after each measurement. Jobs run in a
 process of their own: one that fails, hangs or ends the process is written down with its reason, and the rest
-goes on in another. So is the import of PyTorch: where that fails, the rest is measured without. With `--resume`
-what the record has is kept, failures too unless `--retry`; with `--compile` networks that have no figure of
-torch.compile are measured again. The exit status is 1 when anything failed.
+goes on in another. So is the import of PyTorch: where that fails, the rest is measured without. With
+`--resume` what the record has is kept, failures too unless `--retry`; with `--compile` networks that have no
+figure of torch.compile are measured again. The exit status is 1 when anything failed.
 """
 
 from __future__ import annotations
@@ -192,9 +192,7 @@ class Run:
             "torch": not (checks or self.options.no_torch or "torch" in self.without),
             "compile": self.options.compile and not checks,
             "seconds": self.options.seconds,
-            "ceilings_known": is_first(batch[0])
-            or bool(self.record["ceilings"])
-            or "ceilings" in self.without,
+            "ceilings": not (is_first(batch[0]) or self.record["ceilings"] or "ceilings" in self.without),
         }
         with tempfile.TemporaryDirectory(prefix="convc-") as scratch:
             request = Path(scratch) / "jobs.json"

@@ -201,7 +201,7 @@ class Worker:
 
     def run(self, entries: list[Entry], deadline: float) -> int:
         """Do jobs until the deadline (of the wall clock); the process's exit status."""
-        if any(entry["kind"] != "check" for entry in entries) and not self.options["ceilings_known"]:
+        if any(entry["kind"] != "check" for entry in entries) and self.options["ceilings"]:
             tell(phase="ceilings")
             try:
                 tell(ceilings=self.ceilings())
