@@ -51,6 +51,9 @@ def test_products_use_the_cores_that_were_asked_for(schedule, precision):
         assert not re.search(r"mma\.sync|mma_async|tf32", others + "".join(rest)), about
         assert tested.loads in product, about
         assert ("cp.async.cg.shared.global" in product) == (job.config.stages > 1), about
+        assert "@!p st.shared" not in code.source, about  # a branch for each copy at a border
+        assert "fence.proxy.async;" not in product, about  # a wait for the whole device
+    assert any("_pred_" in code.source for code in codes)
 
 
 @pytest.mark.parametrize(("precision", "arch"), [("float32", "sm_90"), ("float16", "sm_80")])
