@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness bench-tuning \
 	bench-metaschedule
 
-.PHONY: demo test lint types check clean bench-gpu-build $(BENCHMARKS)
+.PHONY: demo test fuzz lint types check clean bench-gpu-build $(BENCHMARKS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits_demo.py
@@ -14,11 +14,16 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/pytest --numprocesses 2
 
+# Random graphs beside onnxruntime: `make fuzz COUNT=5000`.
+COUNT ?= 1000
+fuzz: $(VENV)/.test
+	CONVC_RANDOM_GRAPHS=$(COUNT) $(BIN)/pytest --numprocesses 2 tests/test_random_graphs.py
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Each writes benchmarks/results/NAME.json and .svg; for instance
+# Each writes benchmarks/results/CPU/NAME.json and .svg; for instance
 # `make bench-networks ARGS="--threads 2,1 folder_of_models"`. Run them on a quiet machine.
 $(BENCHMARKS): bench-%: $(VENV)/.bench
 	$(BIN)/python benchmarks/$*.py $(ARGS)

@@ -105,13 +105,13 @@ def _weak(rows: Sequence[LayerRow], peak: float, worst: int) -> Table:
 
 def peak_of_host(threads: int) -> tuple[float, bool]:
     """FLOP/s of so many threads, and whether they were measured (`convc calibrate`) or are nominal."""
-    from convc.codegen import calibrate
+    from convc.codegen import calibrate, figures
     from convc.codegen.machine import resolve
     from convc.progress import Progress as Quiet
 
     nominal = resolve("host", threads)
     used = calibrate.calibrated(nominal, Quiet())
-    found = calibrate.read(calibrate.cached_at(nominal))
+    found = figures.read(calibrate.cached_at(nominal))
     if found is None or used is nominal:
         return used.peak, False
     return threads * (found.core_flops if threads == 1 else found.flops), True

@@ -1,4 +1,4 @@
-"""The networks that are measured: ONNX files, or the pages in `examples/`, exported for the peers."""
+"""The networks that are measured: ONNX files, pages of `examples/`, exported for the peers, packaged ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from packaged import PACKAGED, Packaged
+from ready import Ready
 
 from convc.errors import OptionError
 from convc.frontends.onnx import to_onnx
@@ -18,14 +20,6 @@ from convc.ir import Graph
 from convc.types import Shape
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A model file, and the shapes of its inputs."""
-
-    path: Path
-    shapes: dict[str, Shape]
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,7 @@ class Example:
         return Ready(path, {value.name: value.type.shape for value in graph.inputs})
 
 
-Model = FileModel | Example
+Model = FileModel | Example | Packaged
 
 SUITE = (
     Example("vgg16", "vgg16"),
@@ -123,7 +117,7 @@ def chosen(paths: Sequence[Path], names: Sequence[str]) -> list[Model]:
         if not found or not all(file.exists() for file in found):
             raise OptionError(f"There is no ONNX file at '{path}'.")
         models += [FileModel(file) for file in found]
-    known: dict[str, Model] = {model.name: model for model in (models or (*SUITE, *MORE))}
+    known: dict[str, Model] = {model.name: model for model in (models or (*SUITE, *MORE, *PACKAGED))}
     for name in names:
         if name not in known:
             raise OptionError(f"--models names '{name}'.", hint=f"There are {', '.join(sorted(known))}.")

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 import numpy as np
-from models import Ready
-from record import FOLDER
+import record
+from ready import Ready
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -60,8 +60,8 @@ def common(benchmark: str) -> Callable[[Any], Any]:
             click.option(
                 "--output",
                 type=click.Path(path_type=Path, dir_okay=False),
-                default=FOLDER / f"{benchmark}.json",
-                help=f"The record; a plot is written beside it. [default: results/{benchmark}.json]",
+                default=lambda: record.folder() / f"{benchmark}.json",
+                help=f"The record; a plot is written beside it. [default: results/CPU/{benchmark}.json]",
             ),
             click.option("--resume", is_flag=True, help="Keep the rows that the record already has."),
         ):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from record import Record
 
 GAIN, LOSS, INK, FAINT = "#2a6f97", "#c8553d", "#333333", "#bbbbbb"
+OTHERS = "others"
+FAMILIES = {"direct": INK, "im2col": "#7a9e7e", "winograd": GAIN, "fft": LOSS, OTHERS: FAINT}
+"""The lowerings that a plot tells apart, by how their names begin, and their colours."""
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -36,7 +39,7 @@ STYLE = {
 }
 
 
-def write(draw: Callable[[Record], Figure], log: Record, output: Path) -> Path | None:
+def write(draw: Callable[[Record], Figure | None], log: Record, output: Path) -> Path | None:
     """Draw a record into an SVG file beside its JSON file; None without matplotlib or figures to draw."""
     try:
         import matplotlib
@@ -49,6 +52,8 @@ def write(draw: Callable[[Record], Figure], log: Record, output: Path) -> Path |
     path = output.with_suffix(".svg")
     with matplotlib.rc_context(STYLE):
         figure = draw(log)
+        if figure is None:
+            return None
         figure.text(0.995, 0.005, caption(log), ha="right", va="bottom", fontsize=7, color="#777777")
         figure.savefig(path, metadata={"Date": None})
     return path
@@ -69,9 +74,11 @@ def _panels(count: int, height: float, width: float = 3.6) -> tuple[Figure, list
     return figure, list(axes[0])
 
 
-def networks(log: Record) -> Figure:
+def networks(log: Record) -> Figure | None:
     """Ratio to the faster peer: a bar a network, a panel for each number of threads and batch size."""
     rows = [row for row in log.rows if row["ratio"] is not None]
+    if not rows:
+        return None
     kinds = list(dict.fromkeys((row["threads"], row["batch"]) for row in rows))
     first = {row["model"]: row["ratio"] for row in rows if (row["threads"], row["batch"]) == kinds[0]}
     names = sorted({row["model"] for row in rows}, key=lambda name: first.get(name, 9.0), reverse=True)
@@ -107,10 +114,11 @@ def networks(log: Record) -> Figure:
 def layers(log: Record) -> Figure:
     """Left: direct-equivalent speed of each convolution's choice, by its work. Right: regret."""
     figure, (speed, loss) = _two()
-    colours = {"direct": INK, "im2col": "#7a9e7e", "winograd": GAIN, "fft": LOSS}
+    # before the points, of which there may be none: a scale that comes after them must find a positive one
+    speed.set(xscale="log", yscale="log", xlabel="GFLOP of the layer, computed directly")
     convolutions = [row for row in log.rows if row["op"] in CONVOLUTIONS and row["chosen_ms"]]
-    for family, colour in colours.items():
-        points = [r for r in convolutions if r["chosen"].startswith(family)]
+    for family, colour in FAMILIES.items():
+        points = [row for row in convolutions if _family(row["chosen"]) == family]
         speed.scatter(
             [r["flops"] / 1e9 for r in points],
             [r["flops"] / r["chosen_ms"] / 1e6 for r in points],
@@ -121,7 +129,6 @@ def layers(log: Record) -> Figure:
         )
     speed.axhline(log.settings["peak_gflops"], color=FAINT, linewidth=0.8)
     speed.annotate("peak", (1, log.settings["peak_gflops"]), xycoords=("axes fraction", "data"), fontsize=8)
-    speed.set(xscale="log", yscale="log", xlabel="GFLOP of the layer, computed directly")
     speed.set_title("Effective GFLOP/s of each convolution's choice")
     speed.yaxis.set_major_formatter("{x:g}")
     speed.yaxis.set_minor_formatter("{x:g}")
@@ -135,12 +142,16 @@ def layers(log: Record) -> Figure:
             f"{share:.1f}", (share, place), (3, 0), textcoords="offset points", va="center", fontsize=8
         )
     loss.axvline(5, color=FAINT, linewidth=0.8)
-    loss.set_xlim(0, max(7.0, *(115 * t["regret"] for t in totals.values())))
+    loss.set_xlim(0, max([7.0, *(115 * t["regret"] for t in totals.values())]))
     loss.set_yticks(range(len(names)), names)
     loss.tick_params(length=0)
     loss.set_title("Time lost by the untuned choice")
     loss.set_xlabel("% above the best measured candidates")
     return figure
+
+
+def _family(lowering: str) -> str:
+    return next((name for name in FAMILIES if lowering.startswith(name)), OTHERS)
 
 
 def _two() -> tuple[Figure, Sequence[Axes]]:

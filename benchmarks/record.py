@@ -23,7 +23,7 @@ from convc.codegen.machine import resolve
 from convc.errors import OptionError
 from convc.runtime.cpu import available_cpus
 
-FOLDER = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("convc", "apache-tvm", "numpy", "onnx", "onnxruntime", "openvino", "torch", "onnx2torch")
 
 
@@ -52,6 +52,11 @@ class Record:
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
+
+
+def folder() -> Path:
+    """Where records of this machine lie: `results/` has a folder for each processor, by LLVM's name."""
+    return RESULTS / resolve("host", None).mcpu
 
 
 def load(path: Path, benchmark: str = "") -> Record:
@@ -126,7 +131,7 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     described = subprocess.run(
-        ["git", "-C", str(FOLDER.parent), "rev-parse", "--short", "HEAD"],
+        ["git", "-C", str(RESULTS.parent), "rev-parse", "--short", "HEAD"],
         capture_output=True,
         text=True,
         check=False,

@@ -248,11 +248,14 @@ def _conclude(log: record.Record, points: Sequence[Point], model: models.Example
 
 
 def _chosen(*names: str) -> models.Example:
-    """The network. Raises OptionError for more than one: a line of points belongs to one."""
+    """The network. Raises OptionError for more than one, and for a file, whose size is fixed."""
     if len(names) > 1:
         raise OptionError(f"--models names {len(names)} networks; one is measured at a time.")
     (found,) = models.chosen((), names)
-    assert isinstance(found, models.Example)  # files have a fixed size
+    if not isinstance(found, models.Example):
+        raise OptionError(
+            f"--models names '{found.name}', whose size is fixed.", hint="Name a page of examples/."
+        )
     return found
 
 

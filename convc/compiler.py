@@ -10,8 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import convc.codegen.pipeline
-import convc.ops  # noqa: F401  (fills the registry of operators)
+import convc.ops
 from convc import memory
 from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
@@ -25,8 +27,9 @@ from convc.codegen.link import (
     write_module,
 )
 from convc.codegen.machine import resolve
-from convc.errors import UnsupportedError
+from convc.errors import OptionError, UnsupportedError
 from convc.files import Scratch, explained
+from convc.frontends.models import graph_of
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
@@ -38,6 +41,7 @@ from convc.passes.fuse_max_pool import FuseMaxPool
 from convc.passes.fuse_separable import FuseSeparable
 from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.pipeline import PIPELINE, run_pipeline
+from convc.passes.remove_identities import RemoveIdentities
 from convc.passes.sub_pixel import AlwaysSubPixel
 from convc.program import Program, Run
 from convc.progress import Progress
@@ -46,7 +50,7 @@ from convc.runtime.module import Module
 from convc.select import DEFAULT_MAX_ERROR, Choice, Records, Selector
 from convc.target import Target
 from convc.tiling.separable import SeparableShape
-from convc.types import Shape, TensorType
+from convc.types import Array, Shape, TensorType
 from convc.workload import ConvShape, Workload
 
 VIEW = "view"
@@ -59,11 +63,13 @@ class Options:
     target: str = "host"
     threads: int | None = None
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     algorithms: Mapping[str, str] = field(default_factory=dict)
     max_error: float = DEFAULT_MAX_ERROR
     all_errors: bool = False
     precision: str = "float32"
     fast_math: bool = False
+    keep_denormals: bool = False
     records: Records | None = None
 
 
@@ -86,30 +92,38 @@ def compile(
     target: str = "host",
     threads: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    constants: Mapping[str, Any] | None = None,
     algorithms: Mapping[str, str] | None = None,
     max_error: float = DEFAULT_MAX_ERROR,
     precision: str = "float32",
     fast_math: bool = False,
+    keep_denormals: bool = False,
     records: Records | None = None,
     verify: bool = True,
+    verify_inputs: Mapping[str, Array] | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Module:
     """Compile a network to a native module and check it against the float64 reference.
 
     Args:
-        model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Graph`.
+        model: path of an ONNX file, an `onnx.ModelProto`, or a convc `Network` or `Graph`.
         target: `host`, an LLVM CPU name, `TRIPLE:CPU`, or for a GPU `cuda:sm_90` and its like.
         threads: threads that the module runs on unless `load` says otherwise; default all processors.
-        input_shapes: shapes for inputs with symbolic dimensions, by name.
+        input_shapes: shapes for inputs with symbolic dimensions, by name; those of a `Network` are fixed.
+        constants: inputs of an ONNX model that are built in, by name: numbers, lists or arrays.
         algorithms: lowering by layer name, to overrule the choice.
         max_error: largest error of a layer, relative to its largest output, that a lowering may have.
         precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
             the model has them, sums are float32.
-        fast_math: let the CUDA compiler approximate divisions, roots and transcendental functions.
+        fast_math: let the CUDA compiler approximate divisions, roots and transcendental functions, and flush
+            denormal numbers.
+        keep_denormals: compute with numbers below 1.2e-38 too, for which processors take some hundred cycles;
+            otherwise they are zero on CPUs. GPUs keep them at no cost.
         records: times measured on the target, see `convc.open_records`; the model decides where it has
             none.
         verify: compare with the float64 reference of the whole graph on random input.
+        verify_inputs: arrays to do that with instead, by input name; others are drawn.
         cache: folder of compiled kernels; default `$CONVC_CACHE` or the user's cache folder.
         progress: is told of stages and notices.
 
@@ -121,15 +135,18 @@ def compile(
         target,
         threads,
         input_shapes or {},
+        constants or {},
         algorithms or {},
         max_error,
         precision=precision,
         fast_math=fast_math,
+        keep_denormals=keep_denormals,
         records=records,
     )
     compilation = plan(model, options, progress)
     scratch = Scratch()
-    module = build(compilation, scratch.path / "network.so", progress, verify=verify, cache=cache)
+    path = scratch.path / "network.so"
+    module = build(compilation, path, progress, verify=verify, verify_inputs=verify_inputs, cache=cache)
     module.own(scratch)
     return module
 
@@ -137,12 +154,23 @@ def compile(
 @explained("Cannot compile")
 def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     """Everything short of machine code: import, optimise, choose lowerings, plan memory."""
+    model = graph_of(model, options.input_shapes)
+    if isinstance(model, Graph) and options.constants:
+        raise OptionError(
+            f"constants= build inputs of an ONNX model in; '{model.name}' is a Graph or Network.",
+            hint="Build it with constants in place of these inputs, or read the ONNX file with them.",
+        )
     target = calibrated(resolve(options.target, options.threads, options.precision), progress)
     with progress.stage("import"):
         source = (
             model
             if isinstance(model, Graph)
-            else read(model, input_shapes=options.input_shapes, notice=progress.notice)
+            else read(
+                model,
+                input_shapes=options.input_shapes,
+                constants=options.constants,
+                notice=progress.notice,
+            )
         )
     _refuse_bfloat16(source)
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
@@ -156,7 +184,7 @@ def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
     """The passes after the pipeline that join layers where the target's prices say so."""
     if target.gpu is not None:
         half = target.gpu.storage
-        converted = () if half == "float32" else (ConvertPrecision(half),)
+        converted = () if half == "float32" else (ConvertPrecision(half), RemoveIdentities())
         return AlwaysSubPixel(), MergeSiblings(), *converted
     keep = frozenset(options.algorithms)
     selector = Selector(target, options.max_error)
@@ -178,7 +206,23 @@ def lower(
             return selector.choose_workload(Workload("relayout", Attrs(), (kind,), (kind,), (False,), 1))
 
         program = memory.plan(graph, choices, target, copy)
+        if not keeps_denormals(options, target):
+            program.drop_denormals()
     return Compilation(source, options, target, graph, choices, program, digest)
+
+
+def keeps_denormals(options: Options, target: Target) -> bool:
+    """Whether kernels compute with denormal numbers: on a CPU if they are to, on a GPU unless they need not.
+
+    Raises OptionError where both are asked for.
+    """
+    if target.gpu is None:
+        return options.keep_denormals
+    if options.fast_math and options.keep_denormals:
+        raise OptionError(
+            "--keep-denormals contradicts --fast-math, which has GPUs flush them.", hint="Leave one out."
+        )
+    return not options.fast_math
 
 
 @explained("Cannot compile")
@@ -188,6 +232,7 @@ def build(
     progress: Progress,
     *,
     verify: bool = True,
+    verify_inputs: Mapping[str, Array] | None = None,
     cache: Path | None = None,
 ) -> Module:
     """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
@@ -203,7 +248,8 @@ def build(
         from convc.verify import verify_compilation
 
         with progress.stage("verify"):
-            figures = verify_compilation(compilation, Module(path, manifest, target.threads))
+            runs = Module(path, manifest, target.threads)
+            figures = verify_compilation(compilation, runs, progress, verify_inputs)
         manifest = replace(manifest, verification=figures)
     elif verify:
         progress.notice(f"Not verified: code for {target.name} does not run on this machine.")
@@ -281,11 +327,18 @@ def describe(compilation: Compilation) -> Manifest:
         workspace_bound=compilation.program.workspace_bound,
         weights_bytes=compilation.program.weights_bytes,
         model_sha256=compilation.model_sha256,
-        versions={p: metadata.version(p) for p in ("convc", "apache-tvm", "numpy", "onnx")},
+        versions={
+            "convc": convc.__version__,
+            **{p: metadata.version(p) for p in ("apache-tvm", "numpy", "onnx")},
+        },
         options={
+            "constants": {
+                name: np.asarray(value).tolist() for name, value in compilation.options.constants.items()
+            },
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,
             "precision": compilation.options.precision,
+            "keep_denormals": keeps_denormals(compilation.options, target),
         },
         records=() if compilation.options.records is None else compilation.options.records.answers(),
     )

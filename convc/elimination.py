@@ -75,7 +75,7 @@ def minimise(sizes: Sequence[int], factors: Sequence[Factor], limit: int = 1 << 
         count += 1
 
     for factor in factors:
-        add(factor)
+        add(_decided(factor, sizes))
     queue = [(_table(v, neighbours, sizes), v) for v in range(len(sizes))]
     heapify(queue)
     trail: list[tuple[int, list[Factor]]] = []
@@ -100,6 +100,15 @@ def minimise(sizes: Sequence[int], factors: Sequence[Factor], limit: int = 1 << 
         prices = sum((f.along(variable, states) for f in mentioned), np.zeros(sizes[variable]))
         states[variable] = int(prices.argmin())
     return Solution(tuple(states), sum(f.at(states) for f in factors), constant)
+
+
+def _decided(factor: Factor, sizes: Sequence[int]) -> Factor:
+    """A factor without the variables that have one state, of which a table may have more than NumPy has axes.
+
+    Any other variable doubles a table at least, so that `limit` bounds their number.
+    """
+    open_ = tuple(v for v in factor.variables if sizes[v] > 1)
+    return Factor(open_, factor.costs.reshape([sizes[v] for v in open_]))
 
 
 def _table(variable: int, neighbours: nx.Graph, sizes: Sequence[int]) -> int:

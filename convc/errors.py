@@ -1,6 +1,13 @@
 """The errors that convc raises: each says where, what was found, what was expected and what to do."""
 
 
+def printable(text: str) -> str:
+    """The text on one line: what does not print, as in names of files and layers, is escaped (`\\n`)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ConvcError(Exception):
     """Base of all errors with a cause that a user can act on.
 
@@ -8,9 +15,9 @@ class ConvcError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}".strip() if hint else message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(f"{self.message} {self.hint}".strip() if hint else self.message)
 
 
 class TypeRuleError(ConvcError):

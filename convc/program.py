@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from convc.ir import Node
+from convc.rounding import without_denormals
 from convc.select import Choice
 from convc.types import Array, Shape
 
@@ -76,7 +77,8 @@ class Program:
     """Steps in order, the size of their workspace, and the constants with their byte offsets.
 
     `workspace_bound` is the most bytes alive in one step, the first such step being `busiest_step`: no plan
-    of these steps can take less.
+    of these steps can take less. Kernels take denormal numbers for zero and make none where the program does
+    not keep them.
     """
 
     steps: list[Run | Clear | Evict] = field(default_factory=list)
@@ -85,7 +87,13 @@ class Program:
     busiest_step: int = 0
     weights: list[tuple[int, Array]] = field(default_factory=list)
     weights_bytes: int = 0
+    keeps_denormals: bool = True
 
     def busiest(self) -> Node | None:
         """The node of the step at which most bytes are alive."""
         return self.steps[self.busiest_step].node if self.workspace_bound else None
+
+    def drop_denormals(self) -> None:
+        """Have the kernels flush, and hold no constants that they would take for zero."""
+        self.keeps_denormals = False
+        self.weights = [(offset, without_denormals(array)) for offset, array in self.weights]

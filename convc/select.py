@@ -7,7 +7,6 @@ taken is decided for the whole graph at once, in `assign`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from convc.errors import OptionError
 from convc.ir import Attrs, Graph, Node
 from convc.lowering.base import Lowering
 from convc.lowering.registry import lowerings
+from convc.naming import layer_named
 from convc.runtime.manifest import Candidate
 from convc.target import Target
 from convc.tiling.registers import memory_seconds
@@ -103,17 +103,16 @@ class Selector:
     algorithms: Mapping[str, str] = field(default_factory=dict)
     all_errors: bool = False
     records: Records | None = None
+    _own: set[str] = field(default_factory=set)
+    """Names of layers, which mean them alone, though others may have come from a node of that name."""
     _seen: dict[Workload, list[_Priced]] = field(default_factory=dict)
     _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)
 
     def check_names(self, graph: Graph) -> None:
-        """Raise OptionError for an `algorithms` entry that matches no layer of the graph."""
-        known = {name for node in graph.nodes for name in (node.name, *node.origin)}
+        """Raise OptionError for an `algorithms` entry that names no layer of the graph, or several."""
         for name in self.algorithms:
-            if name not in known:
-                close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.3)
-                hint = f"Close names: {', '.join(close)}." if close else "See `convc summary` for the names."
-                raise OptionError(f"--algo names layer '{name}', which the model does not have.", hint=hint)
+            layer_named(name, graph.nodes, "--algo")
+        self._own = {node.name for node in graph.nodes}
 
     def options(self, graph: Graph, node: Node) -> NodeOptions:
         """Price every lowering for a node.
@@ -138,7 +137,8 @@ class Selector:
 
     def insisted(self, node: Node) -> str | None:
         """The lowering that the user wants for a node, if any."""
-        return next((self.algorithms[n] for n in (node.name, *node.origin) if n in self.algorithms), None)
+        names = (node.name, *(n for n in node.origin if n not in self._own))
+        return next((self.algorithms[n] for n in names if n in self.algorithms), None)
 
     def every(
         self, workload: Workload, weights: Sequence[Array | None], wanted: str | None = None

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import EllipsisType
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import convc.ops  # noqa: F401  fills the registry of operators
 from convc.errors import ConvcError, GraphError, TypeRuleError
 from convc.frontends.weights import Parameter, Weights, fit
+from convc.ir.attributes import declared
 from convc.ir.graph import Graph, Value
 from convc.ir.opdef import Attrs, opdef
 from convc.types import DTYPES, Array, Shape, TensorType
@@ -42,9 +45,13 @@ def _user_line() -> str:
 def located(method: F) -> F:
     """Make a layer's errors begin with the user's file and line and the name of the layer."""
 
+    tensors = _tensors_of(method)
+
     @functools.wraps(method)
     def wrapper(self: NetworkBase, *args: Any, **kwargs: Any) -> Any:
         try:
+            for place, name in tensors:
+                _check_tensor(args[place] if place < len(args) else kwargs.get(name, MISSING))
             return method(self, *args, **kwargs)
         except ConvcError as error:
             if getattr(error, "located", False):
@@ -55,6 +62,23 @@ def located(method: F) -> F:
             raise pointed from None
 
     return cast(F, wrapper)
+
+
+MISSING = object()
+
+
+def _tensors_of(method: Callable[..., Any]) -> list[tuple[int, str]]:
+    """Position (without `self`) and name of each parameter that must be a Tensor."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    return [(place, p.name) for place, p in enumerate(parameters) if p.annotation == "Tensor"]
+
+
+def _check_tensor(given: Any) -> None:
+    if given is not MISSING and not isinstance(given, Tensor):  # what is missing Python tells by itself
+        raise TypeRuleError(
+            f"A Tensor of this network is needed, not an object of {type(given).__name__}.",
+            hint="net.input(name, shape) and the layers return Tensors; net.constant(array) makes one.",
+        )
 
 
 class Tensor:
@@ -152,21 +176,20 @@ class NetworkBase:
     # ---- ends and names
 
     @located
-    def input(self, name: str, shape: Sequence[int], dtype: str = "float32") -> Tensor:
+    def input(self, name: str, shape: Sequence[int], dtype: DTypeLike = "float32") -> Tensor:
         """An input of the network, of a fixed shape: batch, channels, then the spatial axes."""
-        if not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
-            raise TypeRuleError(f"The shape {tuple(shape)} must consist of positive integers.")
-        if dtype not in DTYPES:
-            raise TypeRuleError(f"The dtype '{dtype}' is unknown.", hint=f"Known are: {', '.join(DTYPES)}.")
-        return Tensor(self, self._graph.add_input(name, TensorType(tuple(map(int, shape)), dtype)))
+        if not isinstance(name, str):
+            raise TypeRuleError(f"The name {name!r} must be a string.", hint="It comes before the shape.")
+        extents = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+        if not all(isinstance(n, (int, np.integer)) and n > 0 for n in extents):
+            raise TypeRuleError(f"The shape {extents} must consist of positive integers.")
+        return Tensor(self, self._graph.add_input(name, TensorType(tuple(map(int, extents)), _known(dtype))))
 
     @located
-    def constant(self, array: Array | float, *, name: str = "constant", dtype: str = "") -> Tensor:
-        """A constant tensor, in the array's dtype or another. Python numbers become float32."""
+    def constant(self, array: Array | float, *, name: str = "constant", dtype: DTypeLike = "") -> Tensor:
+        """A constant tensor, in the array's dtype or another. Python's floats become float32."""
         found = np.asarray(array)
-        kept = dtype or ("float32" if isinstance(array, float) else str(found.dtype))
-        if kept not in DTYPES:
-            raise TypeRuleError(f"The dtype '{kept}' of the array is unknown.", hint=f"Known are: {DTYPES}.")
+        kept = _known(dtype or ("float32" if isinstance(array, float) else found.dtype))
         return Tensor(
             self, self._graph.add_constant(self._prefixed(name), np.asarray(found, kept, order="C"))
         )
@@ -255,7 +278,7 @@ class NetworkBase:
         Types are checked before any weight is drawn, and a layer that does not fit leaves no trace.
         """
         definition = opdef(op)
-        attrs = definition.attrs() if attrs is None else attrs
+        attrs = declared(definition.attrs() if attrs is None else attrs)
         full = self._name(kind or op, name)
         dtype = next((x.dtype for x in operands if isinstance(x, Tensor)), "float32")
         types = [x.value.type if isinstance(x, Tensor) else _type_of(x, dtype) for x in operands]
@@ -321,6 +344,14 @@ class NetworkBase:
         part = self.apply("slice", x, name=name, starts=starts, stops=stops, steps=steps)
         kept = [n for n, entry in zip(part.shape, entries, strict=True) if isinstance(entry, slice)]
         return part if len(kept) == x.rank else self.apply("reshape", part, shape=tuple(kept))
+
+
+def _known(dtype: DTypeLike) -> str:
+    """The name of a dtype that is given by it, or as NumPy's. Raises TypeRuleError for an unknown one."""
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", str(dtype)))
+    if name not in DTYPES:
+        raise TypeRuleError(f"The dtype '{name}' is unknown.", hint=f"Known are: {', '.join(DTYPES)}.")
+    return str(name)
 
 
 def _type_of(operand: Array | float | None, dtype: str) -> TensorType | None:

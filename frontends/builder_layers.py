@@ -8,6 +8,7 @@ from convc.errors import TypeRuleError
 from convc.frontends.builder_core import Ints, NetworkBase, Padding, Tensor, located
 from convc.frontends.builder_windows import per_axis, positive, spatial, window_pads
 from convc.frontends.weights import Draw, Parameter, he_normal, normal, uniform
+from convc.ir.attributes import integer
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
 from convc.ops.linear import GemmAttrs
 from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, InstanceNormAttrs, LayerNormAttrs
@@ -92,7 +93,7 @@ class WeightedLayers(NetworkBase):
             raise TypeRuleError(
                 f"{groups} groups do not divide {x.channels} input and {channels} output channels."
             )
-        if padding == "same":
+        if isinstance(padding, str) and padding == "same":
             surplus = [d * (k - 1) + 1 - s for k, s, d in zip(size, strides, dilations, strict=True)]
             pads = tuple((max(n, 0) // 2, max(n, 0) - max(n, 0) // 2) for n in surplus)
             extra = tuple(e + max(-n, 0) for e, n in zip(extra, surplus, strict=True))
@@ -190,7 +191,7 @@ class WeightedLayers(NetworkBase):
         name: str = "",
     ) -> Tensor:
         """Normalise over the axes from `axis` to the last (Ba et al., 2016)."""
-        if not -x.rank <= axis < x.rank:
+        if not -x.rank <= integer(axis, "axis") < x.rank:
             raise TypeRuleError(f"axis {axis} does not exist in the shape {x.shape}.")
         parameters = self._affine(x.shape[axis:], scale, bias)
         return self._add("layer_norm", [x], LayerNormAttrs(axis, epsilon), name, parameters)[0]

@@ -9,7 +9,8 @@ import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.frontends.builder_core import Ints, NetworkBase, Operand, Padding, Tensor, located
-from convc.frontends.builder_windows import explicit_pads
+from convc.frontends.builder_windows import entries_of, explicit_pads
+from convc.ir.attributes import integer, is_integer, number
 from convc.ops.reduce import SoftmaxAttrs
 from convc.ops.resize import ResizeAttrs
 from convc.ops.shape import ConcatAttrs, DepthSpaceAttrs, PadAttrs, ReshapeAttrs, SplitAttrs, TransposeAttrs
@@ -147,7 +148,7 @@ class Arithmetic(NetworkBase):
         self, kind: str, x: Tensor, axes: int | Sequence[int], *, keepdims: bool = True, name: str = ""
     ) -> Tensor:
         """`mean`, `sum`, `max`, `min`, `prod`, `l1`, `l2`, `sum_square` or `log_sum_exp` over axes."""
-        entries = (axes,) if isinstance(axes, int) else tuple(axes)
+        entries = entries_of(axes, 1)
         return self.apply(f"reduce_{kind}", x, name=name, axes=entries, keepdims=keepdims)
 
 
@@ -164,19 +165,19 @@ class Shapes(NetworkBase):
         self, x: Tensor, parts: int | Sequence[int], axis: int = 1, *, name: str = ""
     ) -> tuple[Tensor, ...]:
         """`parts` equal pieces along an axis, or pieces of the given sizes."""
-        if not -x.rank <= axis < x.rank:
+        if not -x.rank <= integer(axis, "axis") < x.rank:
             raise TypeRuleError(f"axis {axis} does not exist in the shape {x.shape}.")
         extent = x.shape[axis]
-        if isinstance(parts, int):
+        if is_integer(parts):
             if parts < 1 or extent % parts:
                 raise TypeRuleError(f"{parts} equal parts do not divide {extent}, axis {axis} of {x.shape}.")
-            parts = (extent // parts,) * parts
-        return self._add("split", [x], SplitAttrs(axis, tuple(parts)), name)
+            parts = (extent // int(parts),) * int(parts)
+        return self._add("split", [x], SplitAttrs(axis, entries_of(parts, 1)), name)
 
     @located
     def reshape(self, x: Tensor, shape: Sequence[int], *, name: str = "") -> Tensor:
         """The same elements in another shape; one extent may be -1, for whatever is left."""
-        extents = tuple(shape)
+        extents = tuple(integer(n, "shape") for n in entries_of(shape, 1))
         if -1 in extents:
             known = math.prod(n for n in extents if n != -1)
             if extents.count(-1) > 1 or known < 1 or math.prod(x.shape) % known:
@@ -193,7 +194,7 @@ class Shapes(NetworkBase):
     @located
     def transpose(self, x: Tensor, perm: Sequence[int], *, name: str = "") -> Tensor:
         """Axis i of the result is axis perm[i] of x."""
-        return self._add("transpose", [x], TransposeAttrs(tuple(perm)), name)[0]
+        return self._add("transpose", [x], TransposeAttrs(entries_of(perm, 1)), name)[0]
 
     @located
     def pad(
@@ -203,7 +204,7 @@ class Shapes(NetworkBase):
 
         Modes: `constant` (with `value`), `reflect`, `edge`, `wrap`.
         """
-        if padding == "same":
+        if isinstance(padding, str) and padding == "same":
             raise TypeRuleError('padding "same" belongs to a window; give numbers.')
         pads = ((0, 0), (0, 0), *explicit_pads(padding, x.rank - 2))
         return self._add("pad", [x], PadAttrs(pads, mode, value), name)[0]
@@ -211,7 +212,7 @@ class Shapes(NetworkBase):
     @located
     def crop(self, x: Tensor, shape: Sequence[int], *, name: str = "") -> Tensor:
         """The centre of x, of the given spatial extents; of an odd surplus the far side loses more."""
-        extents = tuple(shape)
+        extents = tuple(integer(n, "shape") for n in entries_of(shape, 1))
         surplus = [have - want for have, want in zip(x.shape[2:], extents, strict=False)]
         if len(extents) != x.rank - 2 or min((*surplus, *extents)) < 0:
             raise TypeRuleError(f"The spatial extents {x.shape[2:]} cannot be cropped to {extents}.")
@@ -253,18 +254,16 @@ class Shapes(NetworkBase):
         if (size is None) == (scale is None) or not extents:
             raise TypeRuleError(f"Give size or scale, for the spatial axes of {x.shape}; not both.")
         if scale is not None:
-            scales = tuple(scale) if isinstance(scale, Sequence) else (float(scale),) * len(extents)
+            scales = tuple(number(s, "scale") for s in entries_of(scale, len(extents)))
             out = tuple(math.floor(n * s) for n, s in zip(extents, scales, strict=False))
         else:
-            out = (size,) * len(extents) if isinstance(size, int) else tuple(size or ())
+            out = tuple(integer(n, "size") for n in entries_of(size, len(extents)))
             scales = tuple(n / have for n, have in zip(out, extents, strict=False))
         if len(out) != len(extents) or len(scales) != len(extents) or min(out) < 1:
             raise TypeRuleError(
                 f"The spatial extents {extents} cannot be resized: size {size}, scale {scale}."
             )
-        attrs = ResizeAttrs(
-            (*x.shape[:2], *out), (1.0, 1.0, *map(float, scales)), mode, coordinates, antialias=antialias
-        )
+        attrs = ResizeAttrs((*x.shape[:2], *out), (1.0, 1.0, *scales), mode, coordinates, antialias=antialias)
         return self._add("resize", [x], attrs, name)[0]
 
     @located

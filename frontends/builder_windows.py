@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from convc.errors import TypeRuleError
 from convc.frontends.builder_core import Ints, NetworkBase, Padding, Tensor, located
+from convc.ir.attributes import integer, is_integer
 from convc.ops.common import Pads
 from convc.ops.norm import LrnAttrs
 from convc.ops.pool import AveragePoolAttrs, LpPoolAttrs, MaxPoolAttrs
@@ -12,28 +16,32 @@ from convc.ops.reduce import ReduceAttrs
 
 def per_axis(value: Ints, axes: int, what: str) -> tuple[int, ...]:
     """One integer for each spatial axis. Raises TypeRuleError when `value` is not that."""
-    entries = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(entries) != axes or not all(isinstance(n, int) for n in entries):
+    entries = entries_of(value, axes)
+    if len(entries) != axes or not all(map(is_integer, entries)):
         raise TypeRuleError(
             f"{what} {value!r} must be an integer or {axes} of them, one for each spatial axis."
         )
-    return entries
+    return tuple(map(int, entries))
+
+
+def entries_of(value: Any, count: int) -> tuple[Any, ...]:
+    """A sequence's entries, or so many times what is none."""
+    single = isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    return (value,) * count if single else tuple(value)
 
 
 def explicit_pads(value: Padding, axes: int) -> Pads:
     """Pairs (before, after) for each axis from any form of padding but "same"."""
-    if value == "valid":
+    if isinstance(value, str) and value == "valid":
         return ((0, 0),) * axes
-    entries: tuple[int | tuple[int, int], ...] = ()
-    if not isinstance(value, str):
-        entries = (value,) * axes if isinstance(value, int) else tuple(value)
-    pairs = [(n, n) if isinstance(n, int) else tuple(n) for n in entries]
-    whole = all(len(pair) == 2 and all(isinstance(n, int) for n in pair) for pair in pairs)
+    entries = () if isinstance(value, str) else entries_of(value, axes)
+    pairs = [(n, n) if is_integer(n) else entries_of(n, 1) for n in entries]
+    whole = all(len(pair) == 2 and all(map(is_integer, pair)) for pair in pairs)
     if len(pairs) != axes or not whole:
         raise TypeRuleError(
             f'padding {value!r} must be an integer, "same", "valid", or {axes} integers or pairs of them.'
         )
-    return tuple((pair[0], pair[1]) for pair in pairs)
+    return tuple((int(pair[0]), int(pair[1])) for pair in pairs)
 
 
 def window_pads(
@@ -48,7 +56,7 @@ def window_pads(
     "same" gives ceil(extent / stride) outputs, an odd row going to the far end (TensorFlow's rule, ONNX's
     SAME_UPPER).
     """
-    if value != "same":
+    if not isinstance(value, str) or value != "same":
         pads = explicit_pads(value, len(shape))
         if min(min(pair) for pair in pads) < 0:
             raise TypeRuleError(f"padding {value!r} must not be negative.")
@@ -70,9 +78,9 @@ def spatial(x: Tensor) -> tuple[int, ...]:
 
 
 def positive(**numbers: int | tuple[int, ...]) -> None:
-    """Check that all numbers, given by their names, are at least 1. Raises TypeRuleError otherwise."""
+    """Check that all are integers, given by their names, of at least 1. Raises TypeRuleError otherwise."""
     for what, value in numbers.items():
-        if min((value,) if isinstance(value, int) else value) < 1:
+        if min(integer(n, what) for n in entries_of(value, 1)) < 1:
             raise TypeRuleError(f"{what} {value} must be positive.")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,20 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 # Tests run in several processes, and the threads of each one's BLAS would spin in the others' way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Which lowering is best must not depend on how fast the machine at hand is.
+from machines import VARIABLE, file_of
+
+# Which lowering is best must not depend on how fast the machine at hand is. Its instruction sets, its caches
+# and the number of its processors still decide: `.ci/run` has another machine stand in each time, and a test
+# that needs the choices of a certain one names it, by the fixture `stand_in` or as its target.
+if os.environ.get(VARIABLE):
+    os.environ["CONVC_CALIBRATION"] = str(file_of(os.environ[VARIABLE]))
 os.environ.setdefault("CONVC_CALIBRATION", "nominal")
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Takes the machine at hand for the one of a name in `tests/support/machines`, for one test."""
+    return lambda name: monkeypatch.setenv("CONVC_CALIBRATION", str(file_of(name)))
 
 
 @pytest.fixture(scope="session")

@@ -358,3 +358,32 @@ def test_every_plot_is_drawn(tmp_path: Path) -> None:
         path = plots.write(plots.DRAW[name], log, tmp_path / f"{name}.json")
         first = path.read_bytes()
         assert plots.write(plots.DRAW[name], log, tmp_path / f"{name}.json").read_bytes() == first
+
+
+@pytest.mark.filterwarnings("error:Attempt")  # matplotlib's, of axes without extent
+@pytest.mark.parametrize("chosen", ["direct", "grouped", "generic"])
+@pytest.mark.parametrize("ms", [2.0, None], ids=["measured", "failed"])
+def test_layers_are_drawn_whatever_was_chosen(chosen: str, ms: float | None, tmp_path: Path) -> None:
+    """Axes may be left without any point: log scales have no place for nothing."""
+    pytest.importorskip("matplotlib")
+    one = layer("a/x", 10**9, chosen, {"a": 2}, tried(chosen, ms))
+    summary = layer_rows.summarise([one], 1e12)
+    log = record.Record(
+        "layers", "", "2026-01-01", {"cpu": "a CPU"}, {}, {"peak_gflops": 1e3}, [one.to_json()], summary
+    )
+    path = plots.write(plots.layers, log, tmp_path / "layers.json")
+    assert path.read_text().count("<use") > 0
+    from matplotlib import pyplot
+
+    figure = plots.layers(log)
+    points = sum(len(dots.get_offsets()) for dots in figure.axes[0].collections)
+    assert points == (ms is not None)
+    pyplot.close(figure)
+
+
+def test_without_any_ratio_there_is_no_plot_of_networks(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [{**asdict(row("a", 0.5)), "ratio": None}]
+    log = record.Record("networks", "", "2026-01-01", {"cpu": "a CPU"}, {}, {}, rows, {})
+    assert plots.write(plots.networks, log, tmp_path / "networks.json") is None
+    assert not list(tmp_path.iterdir())

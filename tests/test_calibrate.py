@@ -16,8 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from convc.codegen import calibrate
-from convc.codegen.calibrate import VARIABLE, Calibration, calibrated, rounded
-from convc.codegen.machine import linker, resolve
+from convc.codegen.calibrate import calibrated
+from convc.codegen.figures import VARIABLE, Calibration, read, rounded
+from convc.codegen.machine import linker, resolve, this_machine
 from convc.errors import CompileError
 from convc.progress import Progress
 from convc.target import Target
@@ -91,7 +92,7 @@ def test_a_damaged_file_is_replaced(measured: list[Target]):
     for damage in ("", "{}", '{"figures": {}}', json.dumps({"figures": {**asdict(FIGURES), "flops": -1.0}})):
         path.write_text(damage)
         assert calibrated(HOST, Progress()) == FIGURES.apply(HOST)
-        assert calibrate.read(path) == FIGURES
+        assert read(path) == FIGURES
     assert len(measured) == 5
 
 
@@ -166,13 +167,13 @@ def test_every_figure_has_a_place_in_the_probe_and_in_the_target():
 )
 def test_the_probe_does_what_it_counts(isa: str, lanes: int, arithmetic: str, broadcast: str, tmp_path: Path):
     """Compilers merge equal sums and hoist what does not change: look for all twelve in the assembly."""
-    flags = calibrate._ISA_FLAGS.get((resolve("host").triple.split("-")[0], isa))
+    flags = calibrate._ISA_FLAGS.get((this_machine().triple.split("-")[0], isa))
     if flags is None:
         pytest.skip("reads x86 assembly")
     for name, content in calibrate._sources().items():
         (tmp_path / name).write_text(content)
     sizes = [f"-DL{n}={2**p}UL" for n, p in ((1, 15), (2, 20), (3, 25))]
-    command = [*linker(resolve("host")).split(), "-O2", "-S", "-o", "-", *flags, f"-DLANES={lanes}UL",
+    command = [*linker(this_machine()).split(), "-O2", "-S", "-o", "-", *flags, f"-DLANES={lanes}UL",
                "-DTHREADS=2UL", "-DWORKSPACE=134217728UL", *sizes, str(tmp_path / "calibrate.c")]  # fmt: skip
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -181,6 +182,13 @@ def test_the_probe_does_what_it_counts(isa: str, lanes: int, arithmetic: str, br
         assert found, name
         return found[1]
 
+    # a register is added, never a constant, and every instruction waits for the one before
+    steps = re.findall(r"\s(\w+)\s+(\S+), (%\w+)$", body("add_and_rotate"), re.MULTILINE)
+    chain = [step for step in steps if step[0] in ("add", "rol")]
+    assert [name for name, _, _ in chain] == ["add", "rol"] * 12
+    assert len({to for _, _, to in chain}) == 1
+    assert len({source for name, source, _ in chain if name == "add"} - {chain[0][2]}) == 1
+    assert all(source.startswith("%") for name, source, _ in chain if name == "add")
     assert len(re.findall(arithmetic, body("multiply_add"))) == 12
     assert len(re.findall(broadcast, body("multiply_add_broadcast"))) == 12
     assert len(re.findall(broadcast, body("multiply_add_unpacked"))) == 4 * 8
@@ -209,7 +217,7 @@ def test_the_verb_prints_and_keeps_what_was_measured(measured: list[Target]):
     text = CliRunner().invoke(command, []).output
     assert re.search(r"^memory_bandwidth +55\.000  GB/s, reads of all cores together$", text, re.MULTILINE)
     assert re.search(r"^launch_seconds +0\.300  us", text, re.MULTILINE)
-    path = calibrate.cached_at(resolve("host"))
+    path = calibrate.cached_at(this_machine())
     assert f"kept in {path}" in text
     assert json.loads(CliRunner().invoke(command, ["--json"]).output) == json.loads(path.read_text())
     assert json.loads(path.read_text())["figures"] == asdict(FIGURES)
@@ -219,11 +227,11 @@ def test_the_verb_prints_and_keeps_what_was_measured(measured: list[Target]):
 def test_real_figures_are_possible(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Bounds that a disturbed measurement cannot break: work that was optimised away would."""
     monkeypatch.setenv("CONVC_CACHE", str(tmp_path))
-    real = asdict(calibrate.measure(resolve("host")))
-    lanes = resolve("host").lanes
+    real = asdict(calibrate.measure(this_machine()))
+    lanes = this_machine().lanes
     assert all(math.isfinite(v) and v > 0 for v in real.values())
     assert real["clock"] < 8e9
-    units = 2 if resolve("host").triple.startswith("x86_64") else 4
+    units = 2 if this_machine().triple.startswith("x86_64") else 4
     for name in ("core_flops", "flops", "broadcast_flops", "unpacked_flops"):
         assert real[name] < 1.15 * 2 * units * lanes * real["clock"], name
     assert real["l1_loads"] < 1.15 * 4 * real["clock"]

@@ -100,10 +100,44 @@ def test_list(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_environment_names_the_database(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert_refused(convc(capsys, "db", "list"), "absent.db", "--db")
+    assert_refused(convc(capsys, "db", "list", "--db", path.with_name("absent.db")), "absent.db", "--db")
     assert not path.with_name("absent.db").exists()
     monkeypatch.setenv("CONVC_TUNING_DB", str(path))
     assert CPU.digest in done(convc(capsys, "db", "list"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "out"),
+    [
+        ("list", ""),
+        ("list --json", "[]\n"),
+        ("show conv", ""),
+        ("show conv --json", "[]\n"),
+        ("prune --yes", ""),
+    ],
+)
+def test_before_any_tuning_there_are_no_records(
+    verb: str, out: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = convc(capsys, "db", *verb.split())
+    assert (result.code, result.out) == (0, out)
+    assert result.err.startswith("No trials are recorded yet; `convc tune` will keep them in ")
+    assert result.err.endswith("absent.db.\n")
+    assert not path.with_name("absent.db").exists()
+
+
+def test_nothing_is_not_exported(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in ("-", path.with_name("trials.jsonl")):
+        assert_refused(convc(capsys, "db", "export", file), "No trials are recorded yet", "absent.db", "--db")
+    assert not path.with_name("trials.jsonl").exists()
+
+
+def test_a_database_without_trials_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty.db"
+    Database.open(empty).close()
+    result = convc(capsys, "db", "list", "--db", empty)
+    assert (result.code, result.out, result.err) == (0, "", f"No trials are recorded in {empty}.\n")
+    assert_refused(convc(capsys, "db", "show", "conv", "--db", empty), "It has no trials")
 
 
 def test_show_lists_the_fastest_first_and_failures_last(

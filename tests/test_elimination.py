@@ -73,3 +73,22 @@ def test_long_chain_of_residual_blocks_is_exact(blocks: int) -> None:
     assert solution.cost == solution.bound
     if blocks == 1:
         assert solution.cost == least(([4] * 4, factors))
+
+
+@pytest.mark.parametrize("states", [1, 2])
+def test_a_variable_with_many_neighbours(states: int) -> None:
+    """One value with 200 readers, or a split into 200: more than an array has axes."""
+    rng = np.random.default_rng(0)
+    leaves = range(1, 201)
+    factors = [Factor((0, leaf), rng.integers(0, 9, (3, states)).astype(float)) for leaf in leaves]
+    factors += [Factor((a, a + 1), rng.integers(0, 9, (states, states)).astype(float)) for a in leaves[:-1]]
+    solution = minimise([3, *[states] * 200], factors)
+    assert solution.cost == solution.bound == sum(f.at(solution.states) for f in factors)
+    alone = [
+        minimise(
+            [1, *[states] * 200],
+            [Factor(f.variables, f.costs[[hub]]) if f.variables[0] == 0 else f for f in factors],
+        )
+        for hub in range(3)
+    ]
+    assert solution.cost == min(s.cost for s in alone)

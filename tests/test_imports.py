@@ -21,7 +21,7 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "files", "target", "settings")
+VALUES = ("types", "errors", "files", "target", "settings", "formats")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "types": (),
@@ -31,24 +31,25 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "settings": ("types", "errors"),
     "ir": VALUES,
     "ops": (*VALUES, "ir"),
-    "frontends": (*VALUES, "ir", "ops"),
+    "frontends": (*VALUES, "naming", "ir", "ops"),
     "evaluate": (*VALUES, "ir", "ops"),
+    "rounding": (*VALUES, "ir", "evaluate"),
     "runtime": VALUES,
 }
 """Rooms with a list of their own: all that they may import."""
 
 ORDER = (
-    (*VALUES, "progress"),
+    (*VALUES, "progress", "children", "naming"),
     ("ir",),
     ("ops",),
-    ("workload", "evaluate", "runtime", "frontends"),
+    ("workload", "evaluate", "rounding", "runtime", "frontends"),
     ("tiling",),  # what lowering and schedules share
     ("passes", "lowering", "schedules"),
     ("select", "layout", "memory", "program", "views", "aliases", "allocate", "elimination", "assign"),
     ("codegen",),
-    ("compiler", "verify"),
+    ("compiler", "verify", "trial", "judge", "draw"),
     ("report", "tune"),
-    ("backend", "cli"),
+    ("backend", "cli", "__main__"),
 )
 """From the bottom up. A room sees those on lower steps and on its own."""
 

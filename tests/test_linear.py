@@ -16,7 +16,7 @@ from convc.lowering.linear import Gemm, Gemm24
 from convc.ops.linear import GemmAttrs
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import SCHEDULES
-from convc.tiling.gemm import GemmShape, gemm_width
+from convc.tiling.gemm import GemmShape, gemm_rows, gemm_tile, gemm_width
 from convc.types import Array
 
 
@@ -39,6 +39,9 @@ MORE = [
     product("batch32", 32, 48, 160, (160,)),
     product("batch-prime", 61, 20, 40, (40,)),
     Case("matmul-2x3-rows", "matmul", Attrs(), (f32(2, 3, 20), f32(20, 30)), (1,)),
+    Case("matmul-2x13-rows", "matmul", Attrs(), (f32(2, 13, 20), f32(20, 33)), (1,)),
+    Case("matmul-maps", "matmul", Attrs(), (f32(2, 7, 7, 9), f32(9, 40)), (1,)),
+    Case("matmul-5-axes", "matmul", Attrs(), (f32(3, 1, 2, 5, 4), f32(4, 17)), (1,)),
     Case("matmul-vector", "matmul", Attrs(), (f32(20), f32(20, 30)), (1,)),
 ]
 
@@ -124,6 +127,29 @@ def test_computed_bias_and_residual():
     job = Job.of(case, Gemm(), SCHEDULES["gemm"], TARGETS[0], steps)
     arrays = draw(job.workload.inputs)
     assert_right(job, arrays, run([job], [arrays])[0])
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
+@pytest.mark.parametrize("shape", [(2, 13, 33), (13, 33), (2, 1, 33), (1, 33), (13, 1), (1,)], ids=str)
+def test_operand_of_an_epilogue_on_rows_of_a_batch(machine, shape):
+    """Tiles of rows go across the batch, an operand may repeat in it: the positions of a transformer."""
+    case = Case("tokens", "matmul", Attrs(), (f32(2, 13, 20), f32(20, 33)), (1,))
+    job = Job.of(case, Gemm(), SCHEDULES["gemm"], machine, (Step("add", Attrs(), 2),))
+    w = replace(job.workload, inputs=(*job.workload.inputs[:2], f32(*shape)))
+    job = replace(job, workload=w)
+    arrays = draw(w.inputs)
+    assert_right(job, arrays, run([job], [arrays])[0])
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
+def test_awkward_numbers_of_rows_fill_registers(machine):
+    """Sums of a tile wait for each other below eight; few rows are computed in vain."""
+    for m in (49, 197, 2 * 197, 5 * 199, 211):
+        g = GemmShape(m, 64, 192)
+        tile, rows = gemm_tile(g, machine), gemm_rows(g, machine)
+        assert tile.sums >= 8
+        assert m <= rows < 1.05 * m
+        assert rows % tile.cols == 0
 
 
 def test_every_configuration_computes_the_same():

@@ -12,22 +12,13 @@ import onnx
 import pytest
 from onnx import external_data_helper, helper
 from onnx_models import draw, ints, model, node
+from onnx_refusals import refuse
 
-from convc.errors import ConvcError, ModelError, OptionError, TypeRuleError, UnsupportedError
+from convc.errors import ModelError, TypeRuleError, UnsupportedError
 from convc.frontends.onnx import check, read
 from convc.frontends.onnx.handlers import supported
 
 CONV = model([node("Conv", "x w", "y", "conv1")], {"x": (1, 3, 8, 8)}, weights={"w": draw(4, 3, 3, 3)})
-
-
-def refuse(source: Any, error: type[ConvcError], *words: str, **options: Any) -> None:
-    """Importing must raise `error` in one line that contains all the words."""
-    with pytest.raises(error) as raised:
-        read(source, notice=lambda message: None, **options)
-    text = str(raised.value)
-    assert "\n" not in text
-    assert [word for word in words if word not in text] == [], text
-
 
 # ---- files
 
@@ -241,7 +232,7 @@ def test_arguments_that_do_not_fit(
 def test_absurd_constants_are_not_built() -> None:
     nodes = [node("ConstantOfShape", "s", "c", "huge"), node("Add", "x c", "y")]
     wrong = model(nodes, {"x": (2,)}, weights={"s": ints(1 << 40, 1 << 20)})
-    refuse(wrong, ModelError, "Node 'huge' (ConstantOfShape)", "would not fit")
+    refuse(wrong, ModelError, "Node 'huge' (ConstantOfShape)", "2147483647 elements are the most")
 
 
 # ---- what convc does not do
@@ -322,12 +313,9 @@ def test_arguments_computed_at_run_time_are_refused() -> None:
 
 
 def test_old_and_future_definitions_are_refused() -> None:
-    refuse(
-        model([node("Add", "x x", "y")], {"x": (4,)}, opset=6),
-        UnsupportedError,
-        "Add (opset 6)",
-        "definition",
-    )
+    upsample = node("Upsample", "x", "y", height_scale=2.0, width_scale=2.0)
+    old = model([upsample], {"x": (1, 1, 4, 4)}, opset=6)
+    refuse(old, UnsupportedError, "Upsample (opset 6)", "its definition is another than in opsets 7 to")
     assert len(read(model([node("Relu", "x", "y")], {"x": (4,)}, opset=6)).nodes) == 1  # Relu has not changed
 
 
@@ -350,40 +338,6 @@ def test_functions_that_call_themselves() -> None:
     call.input.append("x")
     function = helper.make_function("my", "F", ["x"], ["y"], [node("Relu", "x", "y")], opsets)
     refuse(model([call], {"x": (3,)}, functions=[function]), ModelError, "cannot be expanded")
-
-
-# ---- shapes
-
-
-def open_model(*dims: int | str | None) -> onnx.ModelProto:
-    """A model whose input has these dimensions."""
-    return model([node("Relu", "x", "y")], {"x": dims})
-
-
-@pytest.mark.parametrize(
-    ("shapes", "words"),
-    [
-        ({"z": (1, 3, 8, 8)}, "names 'z', which is no input of the model. Its inputs are x."),
-        ({"x": (1, 3, 8)}, "gives x:1x3x8; the model's input 'x' is Nx3xHx?"),
-        ({"x": (1, 4, 8, 8)}, "gives x:1x4x8x8"),
-        ({"x": (0, 3, 8, 8)}, "gives x:0x3x8x8"),
-        ({}, "Dimension 2 of input 'x' (Nx3xHx?) has no fixed extent. Give one, for example "
-             "--input-shapes x:1x3x224x224."),
-    ],
-)  # fmt: skip
-def test_wrong_input_shapes(shapes: dict[str, tuple[int, ...]], words: str) -> None:
-    refuse(open_model("N", 3, "H", None), OptionError, words, input_shapes=shapes)
-
-
-def test_unknown_rank_needs_a_shape() -> None:
-    proto = model([node("Relu", "x", "y")], {"x": None})
-    refuse(proto, OptionError, "does not state the shape of input 'x'", "--input-shapes x:")
-    assert read(proto, input_shapes={"x": (2, 5)}).outputs[0].type.shape == (2, 5)
-
-
-def test_one_symbol_with_two_extents() -> None:
-    proto = model([node("Add", "x z", "y")], {"x": ("N",), "z": ("N",)})
-    refuse(proto, OptionError, "'N' the extents 2 and 3", input_shapes={"x": (2,), "z": (3,)})
 
 
 def test_supported_list_names_real_operators() -> None:

@@ -11,6 +11,7 @@ from pass_checks import CONV, PADDED, graph_of, random_inputs, text_of
 from convc.evaluate import evaluate
 from convc.ir import Graph, verify
 from convc.passes.convert_precision import ConvertPrecision
+from convc.passes.remove_identities import RemoveIdentities
 from convc.types import Array, numpy_dtype
 
 HALVES = ("float16", "bfloat16")
@@ -118,6 +119,81 @@ def test_a_graph_of_integers_is_left_alone():
         output %s
         """
     check_text(text, text, [])
+
+
+WIDEN = ConvertPrecision("float32", source="float16")
+
+
+def check_widened(before: str, after: str) -> None:
+    graph = graph_of(before)
+    WIDEN.run(graph)
+    verify(graph)
+    assert text_of(graph) == dedent(after).strip()
+
+
+def test_a_layer_in_half_is_computed_in_float32():
+    check_widened(
+        f"""
+        input %x : float16[1,2,3,3]
+        const %w : float16[2,2,1,1] = [0.5, 2.5, 3.5, 4.5]
+        %y : float16[1,2,3,3] = conv(%x, %w) {CONV} | relu(.) name "c" from "C"
+        output %y
+        """,
+        f"""
+        input %x : float16[1,2,3,3]
+        const %w:float32 : float32[2,2,1,1] = [0.5, 2.5, 3.5, 4.5]
+        %x:float32 : float32[1,2,3,3] = cast(%x) {{dtype='float32'}}
+        %y : float32[1,2,3,3] = conv(%x:float32, %w:float32) {CONV} | relu(.) name "c" from "C"
+        %y:float16 : float16[1,2,3,3] = cast(%y) {{dtype='float16'}} from "C"
+        output %y:float16 as "y"
+        """,
+    )
+
+
+def test_numbers_that_the_model_itself_casts_to_half_are_rounded():
+    """Those of another format; what was half already is cast to nothing, and one to float32 is none."""
+    check_widened(
+        """
+        input %x : float32[2]
+        input %i : int32[2]
+        %r : float16[2] = cast(%x) {dtype='float16'}
+        %j : float16[2] = cast(%i) {dtype='float16'}
+        %s : float16[2] = add(%r, %j)
+        %t : float16[2] = cast(%s) {dtype='float16'}
+        %f : float32[2] = cast(%t) {dtype='float32'}
+        output %f
+        output %j
+        """,
+        """
+        input %x : float32[2]
+        input %i : int32[2]
+        %r : float16[2] = cast(%x) {dtype='float16'}
+        %j : float16[2] = cast(%i) {dtype='float16'}
+        %r:float32 : float32[2] = cast(%r) {dtype='float32'}
+        %j:float32 : float32[2] = cast(%j) {dtype='float32'}
+        %s : float32[2] = add(%r:float32, %j:float32)
+        %t : float32[2] = cast(%s) {dtype='float32'}
+        %f : float32[2] = cast(%t) {dtype='float32'}
+        output %f
+        output %j
+        """,
+    )
+
+
+def test_half_made_single_and_half_again_is_the_graph_itself():
+    """What becomes of a model in half on a GPU that computes in half."""
+    text = f"""
+        input %x : float16[1,2,3,3]
+        const %w : float16[2,2,1,1] = [0.5, 2.5, 3.5, 4.5]
+        %y : float16[1,2,3,3] = conv(%x, %w) {CONV}
+        output %y
+        """
+    graph = graph_of(text)
+    for step in (WIDEN, ConvertPrecision("float16"), RemoveIdentities()):
+        step.run(graph)
+    verify(graph)
+    renamed = text_of(graph).replace("w:float32:float16", "w").replace(' as "y"', "")
+    assert renamed.splitlines() == [line.strip() for line in text.strip().splitlines()]
 
 
 SHAPES = {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (2, 4, 1, 1), "k": (1, 2, 1, 1)}

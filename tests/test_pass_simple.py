@@ -213,6 +213,31 @@ def test_near_identities_stay(call):
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "merges"),
+    [
+        ("float16", "float32", True),
+        ("int32", "float64", True),
+        ("bool", "float16", True),
+        ("float32", "float16", False),
+        ("int32", "float32", False),
+        ("int64", "float64", False),
+        ("float32", "int64", False),
+    ],
+)
+def test_a_cast_of_a_cast_that_loses_nothing_is_one(first: str, second: str, merges: bool):
+    graph = graph_of(
+        f"""
+        input %x : {first}[3]
+        %a : {second}[3] = cast(%x) {{dtype='{second}'}}
+        %y : {first}[3] = cast(%a) {{dtype='{first}'}}
+        output %y
+        """
+    )
+    RemoveIdentities().run(graph)
+    assert len(graph.nodes) == (0 if merges else 2)
+
+
 def test_an_addition_that_broadcasts_is_no_identity():
     check_untouched(
         RemoveIdentities(),

@@ -145,7 +145,7 @@ def test_impossible_wishes_are_refused(graph: Graph, algorithms: dict[str, str],
 
 
 def test_unknown_layer_is_refused_with_close_names(graph: Graph) -> None:
-    message = r"layer 'onyl', which the model does not have\. Close names: only\."
+    message = r"--algo: no layer is named 'onyl'\. Close names: only\."
     with pytest.raises(OptionError, match=message):
         Selector(TARGET, algorithms={"onyl": "fast"}).check_names(graph)
 

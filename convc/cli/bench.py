@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from convc.cli.options import Bar, input_shapes_option, json_option, parse_shapes, threads_option
+from convc.cli.options import (
+    Bar,
+    constants_option,
+    input_shapes_option,
+    json_option,
+    parse_constants,
+    parse_shapes,
+    threads_option,
+)
 from convc.errors import OptionError
 from convc.files import Scratch
+from convc.formats import is_module
+from convc.types import Shape
+
+PROFILES = 30
+"""Runs that the time of each step is the median of."""
 
 
 @click.command("bench")
@@ -25,8 +39,9 @@ from convc.files import Scratch
     show_default=True,
     help="Times that each engine has its turn.",
 )
-@click.option("--profile", is_flag=True, help="Show the time of each step of the network instead.")
+@click.option("--profile", is_flag=True, help="Show the time of each step instead, the slowest first.")
 @input_shapes_option
+@constants_option
 @threads_option("Threads to run on (default: as compiled).")
 @json_option
 def command(
@@ -36,6 +51,7 @@ def command(
     rounds: int,
     profile: bool,
     input_shapes: tuple[str, ...],
+    constants: tuple[str, ...],
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -47,7 +63,9 @@ def command(
     for engine in engines:
         if engine not in benches.ENGINES:
             raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
-    is_model = path.suffix != ".so"
+    if profile and engines:
+        raise OptionError("--profile shows convc's own steps.", hint="Leave out --vs or --profile.")
+    is_model = not is_module(path)
     if engines and not is_model and model is None:
         raise OptionError(
             "--vs needs the model that the other engines shall run.",
@@ -57,7 +75,8 @@ def command(
         module = path
         if is_model:
             module, model = folder / "module.so", path
-            _compile(path, module, parse_shapes(input_shapes), threads)
+            shapes, built_in = parse_shapes(input_shapes), parse_constants(constants)
+            _compile(path, module, shapes, built_in, threads)
         manifest = manifests.read(module)
         count = threads or manifest.threads
         if profile:
@@ -75,30 +94,28 @@ def command(
         )
 
 
-def _compile(model: Path, out: Path, shapes: dict[str, tuple[int, ...]], threads: int | None) -> None:
+def _compile(
+    model: Path, out: Path, shapes: dict[str, Shape], constants: dict[str, Any], threads: int | None
+) -> None:
     from convc import compiler
 
+    options = compiler.Options(threads=threads, input_shapes=shapes, constants=constants)
     with Bar() as progress:
-        compilation = compiler.plan(model, compiler.Options(threads=threads, input_shapes=shapes), progress)
+        compilation = compiler.plan(model, options, progress)
         compiler.build(compilation, out, progress)
 
 
 def _profile(path: Path, threads: int, as_json: bool) -> None:
+    from rich.console import Console
+
+    from convc.report.profile import profiled, render, to_json
     from convc.runtime import load
     from convc.verify import random_feeds
 
     module = load(path, threads=threads)
-    times = module.profile(random_feeds(module.inputs), repeat=30)
-    lowerings = {layer.name: layer for layer in module.plan}
+    rows = profiled(module, module.profile(random_feeds(module.inputs), repeat=PROFILES))
     if as_json:
-        click.echo(
-            json.dumps(
-                [{"step": s, "ms": 1e3 * t} for s, t in zip(module.manifest.steps, times, strict=True)]
-            )
-        )
+        click.echo(json.dumps(to_json(rows)))
         return
-    for step, seconds in zip(module.manifest.steps, times, strict=True):
-        layer = lowerings.get(step)
-        rate = f"{layer.flops / seconds / 1e9:8.0f} GFLOP/s" if layer is not None and layer.flops else ""
-        click.echo(f"{1e3 * seconds:9.4f} ms  {layer.chosen if layer else '':10s} {rate:17s} {step}")
-    click.echo(f"{1e3 * sum(times):9.4f} ms  all {len(times)} steps")
+    console = Console(width=None if Console().is_terminal else 160, markup=False, highlight=False)
+    console.print(render(rows))

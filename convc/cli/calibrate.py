@@ -32,12 +32,13 @@ _UNITS = {
 def command(as_json: bool) -> None:
     """Measure this machine, in about two seconds, and keep the figures for later compilations.
 
-    The first compilation on a machine does the same by itself. Let nothing else run meanwhile.
+    The first compilation on a machine does the same by itself. Let nothing else run meanwhile. With
+    CONVC_CALIBRATION naming a file of what `--json` prints, choices elsewhere are those of this machine.
     """
     from convc.codegen import calibrate
-    from convc.codegen.machine import resolve
+    from convc.codegen.machine import this_machine
 
-    target = resolve("host")
+    target = this_machine()
     path, found = calibrate.refresh(target)
     figures = asdict(found)
     if as_json:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from convc.cli.groups import Group
 from convc.cli.options import json_option
 from convc.errors import OptionError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def command() -> None:
     """List, show, merge, prune, export and import the records of tuning.
 
@@ -50,7 +51,7 @@ def machine_option(command: Any) -> Any:
 @json_option
 def list_(path: Path | None, as_json: bool) -> None:
     """Show for each machine how many layers and trials are recorded."""
-    with _open(path) as database:
+    with _open(path, nothing="[]" if as_json else "") as database:
         rows = database.summary()
     if as_json:
         values = [
@@ -66,6 +67,9 @@ def list_(path: Path | None, as_json: bool) -> None:
             for row in rows
         ]
         click.echo(json.dumps(values))
+        return
+    if not rows:
+        click.echo(f"No trials are recorded in {database.path}.", err=True)
         return
     table = _table(("machine", "target"), ("threads", "layers", "trials", "ok"), ("last",))
     for row in rows:
@@ -89,7 +93,7 @@ def show(
 
     These are the layers whose workload or key has all WORDS in it. Trials without a time come last.
     """
-    with _open(path) as database:
+    with _open(path, nothing="[]" if as_json else "") as database:
         machine = None if machine_id is None else _machine(database, machine_id)
         trials = database.trials(machine, _layers(database, words))
     trials.sort(key=lambda t: (t.workload, t.layer, t.machine.digest, not t.ok, t.seconds or 0))
@@ -167,7 +171,7 @@ def prune(
 @database_option
 def export(file: Path, path: Path | None) -> None:
     """Write all trials as lines of JSON, to a file or standard output."""
-    with _open(path) as database:
+    with _open(path, nothing=None) as database:
         if str(file) == "-":
             database.export(sys.stdout)
             return
@@ -185,10 +189,21 @@ def import_(file: IO[bytes], path: Path | None) -> None:
         click.echo(f"{database.import_lines(file, file.name)} trials added")
 
 
-def _open(path: Path | None) -> Database:
-    """The database, which must be there."""
-    from convc.tune.database import Database
+def _open(path: Path | None, *, nothing: str | None = "") -> Database:
+    """The database. One that is asked for by --db must be there.
 
+    Before anything was tuned there is no other: that ends the command, with a note and `nothing` as its
+    result, or, where that is None, with an OptionError.
+    """
+    from convc.tune.database import Database, default_path
+
+    if path is None and not default_path().exists():
+        note = f"No trials are recorded yet; `convc tune` will keep them in {default_path()}."
+        if nothing is None:
+            raise OptionError(note, hint="For another database give --db.")
+        click.echo(note, err=True)
+        click.echo(nothing, nl=bool(nothing))
+        click.get_current_context().exit()
     return Database.open(path, create=False)
 
 
@@ -206,15 +221,16 @@ def _machine(database: Database, machine_id: str) -> Machine:
 
 def _layers(database: Database, words: Iterable[str]) -> list[str]:
     """The keys of the layers that have all words in their workload or key."""
+    layers = database.layers()
     found = [
         key
-        for key, workload in database.layers().items()
+        for key, workload in layers.items()
         if all(word.lower() in f"{workload} {key}".lower() for word in words)
     ]
     if not found:
         raise OptionError(
             f"No layer in {database.path} has '{' '.join(words)}' in its workload or key.",
-            hint="Give fewer words, for instance the operator alone.",
+            hint="Give fewer words, for instance the operator alone." if layers else "It has no trials.",
         )
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from convc.cli.options import (
     tuning_db_option,
 )
 from convc.errors import OptionError
+from convc.formats import is_module
+from convc.naming import layers_named
 from convc.runtime.manifest import LayerPlan
 
 
@@ -48,13 +49,13 @@ def command(
     from convc.report.explain import render, to_json
     from convc.runtime import manifest as manifests
 
-    if path.suffix == ".so":
+    if is_module(path):
         if measure or flags.algorithms:
             raise OptionError(
                 "--measure and --algo decide how a model is compiled.",
                 hint="Give the MODEL.onnx, not the module.",
             )
-        layers = _only(manifests.read(path).plan, layer)
+        layers = _named(manifests.read(path).plan, layer)
     else:
         from convc import compiler
         from convc.report.measure import measured
@@ -67,7 +68,7 @@ def command(
             )
         with Bar() as progress:
             compilation = compiler.plan(path, options, progress)
-        layers = _only(compiler.layer_plans(compilation), layer)
+        layers = _named(compiler.layer_plans(compilation), layer)
         if measure:
             layers = measured(compilation, layers)
     if as_json:
@@ -77,14 +78,6 @@ def command(
         Console(width=width).print(render(layers, detailed=layer is not None))
 
 
-def _only(layers: Sequence[LayerPlan], name: str | None) -> Sequence[LayerPlan]:
-    """The layer of that name, or all."""
-    if name is None:
-        return layers
-    found = [entry for entry in layers if name == entry.name or name in entry.origin]
-    if not found:
-        close = difflib.get_close_matches(name, [entry.name for entry in layers], n=3, cutoff=0.3)
-        raise OptionError(
-            f"--layer: no layer is named '{name}'.", hint=f"Close names: {', '.join(close) or 'none'}."
-        )
-    return found
+def _named(layers: Sequence[LayerPlan], name: str | None) -> Sequence[LayerPlan]:
+    """The layers of that name, or all."""
+    return layers if name is None else layers_named(name, layers, "--layer")

@@ -43,6 +43,7 @@ def command(module: Path, check: bool, as_json: bool) -> None:
         ("needs", needs),
         ("weights", f"{manifest.weights_bytes / 1e6:.1f} MB"),
         ("workspace", f"{workspace[0]:.2f} MB a call, {workspace[1]:.2f} of them in use at once"),
+        ("denormals", "kept" if manifest.options.get("keep_denormals", True) else "taken for zero"),
         ("verified", "no" if error is None else f"error {error:.1e} of the largest output"),
         ("model", manifest.model_sha256 or "not from a file"),
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),

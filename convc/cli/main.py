@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import os
 import sys
@@ -9,6 +11,8 @@ from collections.abc import Sequence
 
 import click
 
+import convc
+from convc.cli.groups import Group
 from convc.errors import ConvcError
 
 VERBS = {
@@ -26,7 +30,7 @@ VERBS = {
 }
 
 
-class _Verbs(click.Group):
+class _Verbs(Group):
     """Loads a verb's file when it is used: `convc run` must not wait for the compiler to load."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -44,8 +48,17 @@ class _Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"convc, version {convc.__version__}")
+        context.exit()
+
+
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="convc")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 def cli() -> None:
     """Compile convolutional networks to native modules that are verified, fast and explained.
 
@@ -53,14 +66,27 @@ def cli() -> None:
     """
 
 
+def _leave_interrupted() -> None:
+    """Exit with status 130, not waiting for kernels that LLVM is still making: it hears of no interrupt."""
+    from convc.codegen.together import any_abandoned
+
+    if any_abandoned():  # the end of the interpreter would pull the libraries away under them
+        atexit._run_exitfuncs()  # temporary folders
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(130)
+    sys.exit(130)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     try:
-        cli.main(arguments, prog_name="convc", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        status = cli.main(arguments, prog_name="convc", standalone_mode=False)
+        if status:  # that of a context's exit; commands return nothing
+            sys.exit(status)
     except click.Abort:
-        sys.exit(130)
+        _leave_interrupted()
     except (click.ClickException, ConvcError) as error:
         if os.environ.get("CONVC_DEBUG"):
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ import click
 from rich import progress as rich_progress
 from rich.console import Console
 
-from convc.errors import OptionError
+from convc.errors import InputError, OptionError
 from convc.progress import Progress
-from convc.types import Shape
+from convc.types import Array, Shape
 
 if TYPE_CHECKING:
     from convc.compiler import Options
@@ -46,6 +46,32 @@ def records_in(path: Path | None) -> Records | None:
     return open_records(path)
 
 
+def verify_input_option(command: Any) -> Any:
+    """`--verify-input FILE.npz`; the command receives it as `verify_input`."""
+    return click.option(
+        "--verify-input", type=click.Path(path_type=Path), metavar="FILE.npz",
+        help="Compare on these arrays, by input name; inputs that it lacks are drawn.",
+    )(command)  # fmt: skip
+
+
+def arrays_in(path: Path | None) -> dict[str, Array]:
+    """The arrays of an `.npz` file. Raises InputError where it is none."""
+    if path is None:
+        return {}
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"--verify-input: cannot read '{path}': {error}.",
+            hint="Write it with numpy.savez(path, NAME=array).",
+        ) from error
+
+
 def json_option(command: Any) -> Any:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
@@ -57,19 +83,24 @@ class CompileFlags:
 
     target: str
     input_shapes: tuple[str, ...]
+    constants: tuple[str, ...]
     threads: int | None
     algorithms: tuple[str, ...]
     max_error: float
     precision: str
     fast_math: bool
+    keep_denormals: bool
 
     def options(self, **more: Any) -> Options:
         """What the compiler is asked for. Raises OptionError for flags that do not parse."""
         from convc.compiler import Options
 
-        shapes, algorithms = parse_shapes(self.input_shapes), parse_algorithms(self.algorithms)
-        given = {**vars(self), "input_shapes": shapes, "algorithms": algorithms}
-        return Options(**given, **more)
+        parsed = {
+            "input_shapes": parse_shapes(self.input_shapes),
+            "constants": parse_constants(self.constants),
+            "algorithms": parse_algorithms(self.algorithms),
+        }
+        return Options(**{**vars(self), **parsed}, **more)
 
 
 def gathered(name: str, kind: Any) -> Decorator:
@@ -98,6 +129,7 @@ def compile_options(command: Any) -> Any:
                 help="`host`, a CPU's name (`haswell`), TRIPLE:CPU, or a GPU: `cuda:sm_90`, `cuda`.",
             ),
             input_shapes_option,
+            constants_option,
             threads_option("Threads that the module runs on (default: all processors)."),
             click.option(
                 "--algo", "algorithms", multiple=True, metavar="LAYER=LOWERING",
@@ -114,6 +146,10 @@ def compile_options(command: Any) -> Any:
             click.option(
                 "--fast-math", is_flag=True, help="Let CUDA approximate divisions, roots and exponentials."
             ),
+            click.option(
+                "--keep-denormals", is_flag=True,
+                help="Compute with numbers below 1.2e-38, which CPUs take for zero otherwise: slow.",
+            ),
         ]
     ):  # fmt: skip
         decorated = option(decorated)
@@ -126,6 +162,54 @@ def input_shapes_option(command: Any) -> Any:
         "--input-shapes", multiple=True, metavar="NAME:1x3x224x224",
         help="Shape of an input whose dimensions are symbolic; may be repeated. Unset, a batch is 1.",
     )(command)  # fmt: skip
+
+
+def constants_option(command: Any) -> Any:
+    """`--constant NAME=VALUE`, repeatable; the command receives them as `constants`."""
+    return click.option(
+        "--constant", "constants", multiple=True, metavar="NAME=VALUE",
+        help="Build an input in: a number, numbers with commas, true, false or a .npy file; repeatable.",
+    )(command)  # fmt: skip
+
+
+def parse_constants(items: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` texts as a mapping to numbers, lists and arrays. Raises OptionError."""
+    found = {}
+    for item in items:
+        name, separator, text = item.partition("=")
+        if not separator or not name or not text:
+            raise OptionError(
+                f"--constant '{item}' is not NAME=VALUE.", hint="For instance --constant rate=16000."
+            )
+        found[name] = _stored(text) if text.endswith(".npy") else _numbers(item, text)
+    return found
+
+
+def _stored(path: str) -> Any:
+    """The array in a .npy file."""
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise OptionError(f"--constant: '{path}' cannot be read: {error}") from error
+
+
+def _numbers(item: str, text: str) -> Any:
+    """`16000`, `0.5`, `true` or `1,2,3`."""
+    words = {"true": True, "false": False}
+    numbers: list[Any] = []
+    for word in text.split(","):
+        for kind in (words.__getitem__, int, float):
+            with suppress(KeyError, ValueError):
+                numbers.append(kind(word.strip().lower()))
+                break
+        else:
+            raise OptionError(
+                f"--constant '{item}': '{word}' is no number.",
+                hint="Give a number, numbers with commas, true, false, or a .npy file.",
+            )
+    return numbers if "," in text else numbers[0]
 
 
 def parse_shapes(items: Sequence[str]) -> dict[str, Shape]:

@@ -6,14 +6,21 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import input_shapes_option, json_option, parse_shapes
+from convc.cli.options import (
+    constants_option,
+    input_shapes_option,
+    json_option,
+    parse_constants,
+    parse_shapes,
+)
 
 
 @click.command("summary")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
 @input_shapes_option
+@constants_option
 @json_option
-def command(model: Path, input_shapes: tuple[str, ...], as_json: bool) -> None:
+def command(model: Path, input_shapes: tuple[str, ...], constants: tuple[str, ...], as_json: bool) -> None:
     """Print each layer's output shape, parameters, multiply-adds, receptive field and stride."""
     import json
 
@@ -23,7 +30,10 @@ def command(model: Path, input_shapes: tuple[str, ...], as_json: bool) -> None:
     from convc.report.summary import render, summary, to_json
 
     graph = read(
-        model, input_shapes=parse_shapes(input_shapes), notice=lambda text: click.echo(text, err=True)
+        model,
+        input_shapes=parse_shapes(input_shapes),
+        constants=parse_constants(constants),
+        notice=lambda text: click.echo(text, err=True),
     )
     rows = summary(graph)
     if as_json:

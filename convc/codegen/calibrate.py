@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from convc import children
 from convc.codegen.cache import ObjectCache, default_folder
+from convc.codegen.figures import NOMINAL, VARIABLE, Calibration, checked, read, stand_in
 from convc.codegen.link import FLAGS, HEADERS, RUNTIME, append_weights, native_text, runtime_objects
 from convc.codegen.machine import linker
 from convc.errors import CompileError, ConvcError
@@ -31,9 +32,6 @@ from convc.runtime.cpu import available_cpus
 from convc.runtime.elf import note_source
 from convc.runtime.manifest import Manifest, TensorInfo
 from convc.target import Target
-
-VARIABLE = "CONVC_CALIBRATION"
-"""Set to `nominal`, this environment variable makes choices that do not depend on the machine's speed."""
 
 SOURCES = ("calibrate.c", *HEADERS, *(f"{name}.c" for name in RUNTIME))
 """The probe, what it includes, and the runtime whose threads it measures."""
@@ -46,87 +44,19 @@ _ISA_FLAGS = {
 }
 AGAIN = 2
 """How often to measure again while processors seem to share cores."""
-SHARED = 0.6
-_STEPS = 48
-"""Figures are rounded to so many steps a decade, 4.9 % apart (the E48 series of preferred numbers)."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What was measured, in the order in which `native/calibrate.c` reports it.
-
-    `clock` in Hz and the peak `core_flops` are of a core that runs alone. The others are the fields of
-    `Target`, with `memory_bandwidth` for all processors that the process may use.
-    """
-
-    clock: float
-    core_flops: float
-    flops: float
-    broadcast_flops: float
-    unpacked_flops: float
-    l1_loads: float
-    l2_bandwidth: float
-    l2_copy_bandwidth: float
-    l3_bandwidth: float
-    l3_copy_bandwidth: float
-    core_memory_bandwidth: float
-    memory_bandwidth: float
-    memory_copy_bandwidth: float
-    launch_seconds: float
-
-    @property
-    def crowded(self) -> bool:
-        """Whether a core does much less while all run: processors are threads of one core, if only now."""
-        return self.flops < 0.75 * self.core_flops
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other programs held some of the cores all the time: cores seem not to work together.
-
-        Two threads that share a core have half of its peak each, and a launch takes some microseconds.
-        """
-        return (
-            self.flops < 0.4 * self.core_flops
-            or self.memory_bandwidth < 0.5 * self.core_memory_bandwidth
-            or self.launch_seconds > 50e-6
-        )
-
-    def apply(self, target: Target) -> Target:
-        """The target with these figures, rounded.
-
-        A thread alone has its core for itself.
-
-        Threads draw from memory what one alone draws, times SHARED of their number, even where more was
-        measured: a hypervisor that moves cores between chiplets changes the sum by a factor of two within
-        seconds (Zen 5, 45 and 100 GB/s), and counting on too much costs more than counting on too little.
-        """
-        speeds: dict[str, Any] = {
-            k: rounded(v) for k, v in asdict(self).items() if k not in ("clock", "core_flops")
-        }
-        if target.threads == 1:
-            lone = self.core_flops / self.flops
-            speeds |= {name: rounded(lone * getattr(self, name)) for name in _OF_A_CORE}
-        shared = max(1.0, SHARED * target.threads)
-        for name in ("memory_bandwidth", "memory_copy_bandwidth"):
-            speeds[name] = min(speeds[name], shared * speeds["core_memory_bandwidth"])
-        return replace(target, **speeds)
-
-
-_OF_A_CORE = ("flops", "broadcast_flops", "unpacked_flops", "l1_loads", "l2_bandwidth", "l2_copy_bandwidth")
-
-
-def rounded(figure: float) -> float:
-    """The nearest of 48 steps a decade, to three digits."""
-    return float(f"{10 ** (round(_STEPS * math.log10(figure)) / _STEPS):.2e}")
 
 
 def calibrated(target: Target, progress: Progress) -> Target:
     """A target of this machine with measured speeds, from the cache or newly measured; others as they are.
 
-    Where nothing can be measured the target keeps its nominal figures, and `progress` hears why.
+    A machine that stands in for this one has the speeds that were measured there. Where nothing can be
+    measured the target keeps its nominal figures, and `progress` hears why.
     """
-    if target.name != "host" or os.environ.get(VARIABLE) == "nominal":
+    if target.name != "host" or os.environ.get(VARIABLE) == NOMINAL:
         return target
+    other = stand_in()
+    if other is not None:
+        return other.calibration.apply(target)
     path = cached_at(target)
     found = read(path)
     if found is None:
@@ -180,21 +110,6 @@ def _sources() -> dict[str, str]:
     return {name: native_text(name) for name in SOURCES}
 
 
-def read(path: Path) -> Calibration | None:
-    """A calibration that was written before; None where there is none, or none that makes sense."""
-    try:
-        return _checked(json.loads(path.read_text())["figures"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _checked(figures: dict[str, Any]) -> Calibration:
-    found = Calibration(**figures)
-    if not all(isinstance(v, float) and math.isfinite(v) and v > 0 for v in asdict(found).values()):
-        raise ValueError(f"impossible figures: {figures}")
-    return found
-
-
 def _measure_to(path: Path, target: Target) -> Calibration:
     """Measure and keep the figures; the file appears whole."""
     found = measure(target)
@@ -236,7 +151,7 @@ def measure(target: Target) -> Calibration:
         done = _run([sys.executable, "-c", program, str(path)])
     names = [field.name for field in fields(Calibration)]
     try:
-        return _checked(dict(zip(names, json.loads(done), strict=True)))
+        return checked(dict(zip(names, json.loads(done), strict=True)))
     except ValueError as error:
         raise CompileError(f"Calibration printed '{done.strip()[-200:]}'.") from error
 
@@ -276,7 +191,14 @@ def _build(path: Path, target: Target) -> None:
 def _run(command: list[str]) -> str:
     """What a program prints. Raises CompileError with its last words when it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            env=children.environment(),
+        )
     except subprocess.TimeoutExpired as error:
         raise CompileError(f"Calibration took more than {TIMEOUT_SECONDS} s.") from error
     if done.returncode:

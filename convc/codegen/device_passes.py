@@ -14,6 +14,7 @@ import struct
 from typing import Any
 
 from convc.codegen.pipeline import tvm
+from convc.codegen.values import bared_values, stored_values
 from convc.errors import CompileError
 
 import tvm_ffi  # isort: skip
@@ -49,7 +50,9 @@ def device_passes() -> Any:
         s_tir.transform.RenormalizeSplitPattern(),
         tirx.transform.StmtSimplify(),
         tirx.transform.RemoveNoOp(),
+        bared_values(),
         s_tir.transform.RewriteUnsafeSelect(),
+        stored_values(),
         tirx.transform.VerifyMemory(),
         tirx.transform.AnnotateEntryFunc(),
         s_tir.transform.ThreadSync("shared"),

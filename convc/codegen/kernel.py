@@ -18,6 +18,7 @@ from typing import Any
 from convc.codegen.cache import ObjectCache
 from convc.codegen.pipeline import PIPELINE
 from convc.errors import CompileError
+from convc.ir import opdef
 from convc.lowering.base import Lowering
 from convc.schedules.base import Config
 from convc.target import Target
@@ -86,16 +87,17 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-def llvm_target(target: Target) -> Any:
-    """The TVM target that stands for ours."""
+def llvm_target(target: Target, *, sums: bool = True) -> Any:
+    """The TVM target that stands for ours; whether `sums` may be added up in any order."""
     return tvm.target.Target(
         {
             "kind": "llvm",
             "mtriple": target.triple,
             "mcpu": target.mcpu,
             "num-cores": target.threads,
-            # lets a reduction over a vector of lanes be vectorised; costs nothing where sums are in registers
-            "fast-math-reassoc": True,
+            # Lets a reduction over a vector of lanes be vectorised; free where they are in registers.
+            # Factors would be multiplied in any order too: of x * a * b first a * b, beyond what floats hold.
+            "fast-math-reassoc": sums,
         }
     )
 
@@ -162,9 +164,8 @@ def lower(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
 
 def build(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
     """The kernel as a TVM runtime module, whose source can be inspected."""
-    return tvm.tirx.build(
-        lower(kernel, lowering, schedule), target=llvm_target(kernel.target), pipeline=PIPELINE
-    )
+    target = llvm_target(kernel.target, sums=not opdef(kernel.workload.op).elementwise)
+    return tvm.tirx.build(lower(kernel, lowering, schedule), target=target, pipeline=PIPELINE)
 
 
 def object_file(kernel: Kernel, lowering: Lowering, schedule: Any, cache: ObjectCache) -> Path:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convc.codegen.figures import VARIABLE, StandIn, stand_in
 from convc.codegen.gpus import cuda_target
 from convc.codegen.pipeline import tvm
 from convc.errors import OptionError, TargetError
@@ -20,6 +23,9 @@ _CHECKED = (
     "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16",
     "neon", "sve", "sve2",
 )  # fmt: skip
+
+# From the newest on: what any CPU of a generation has.
+_GENERATIONS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
 
 # FLOP a cycle and core in float32: two vector multiply-add units, or their equivalent.
 _FLOPS_PER_CYCLE = {"avx512": 64, "avx2": 32, "generic": 16}
@@ -59,17 +65,46 @@ def resolve(name: str, threads: int | None = None, precision: str = "float32") -
             f"--precision {precision}: target '{name}' computes in float32.",
             hint="Other precisions need a GPU, such as `--target cuda:sm_90`.",
         )
-    triple, _, mcpu = name.rpartition(":")
-    triple = triple or f"{host_machine()}-linux-gnu"
     if name == "host":
-        mcpu = _host_cpu(triple)
-    elif not _is_known(mcpu, triple):
+        other = stand_in()
+        return this_machine(threads) if other is None else _standing_in(other, threads)
+    triple, _, mcpu = name.rpartition(":")
+    triple = triple or _host_triple()
+    if not _is_known(mcpu, triple):
         raise TargetError(
             f"Target '{name}': LLVM knows no CPU '{mcpu}' for {triple}.",
             hint="Give `host`, a CPU name such as `haswell` or `znver4`, or TRIPLE:CPU.",
         )
-    features = _features(mcpu, triple)
-    isa = "avx512" if "avx512f" in features else "avx2" if {"avx2", "fma"} <= features else "generic"
+    return _target(name, triple, mcpu, threads or available_cpus())
+
+
+def this_machine(threads: int | None = None) -> Target:
+    """The machine at hand, whatever stands in for it."""
+    triple = _host_triple()
+    return _target("host", triple, _host_cpu(triple), threads or available_cpus(), **_host_caches())
+
+
+def _standing_in(other: StandIn, threads: int | None) -> Target:
+    """Another machine in the place of this one: vectors are as long, registers as many and caches as large as
+    there, so that choices are the same. The code keeps to instructions that both have: LLVM makes two of a
+    vector that is too long for this machine."""
+    triple = _host_triple()
+    if not _is_known(other.mcpu, triple):
+        raise TargetError(
+            f"{VARIABLE} describes a '{other.mcpu}', which is no CPU for {triple}.",
+            hint="Compile for it by name, with `--target TRIPLE:CPU`.",
+        )
+    l1, l2, l3 = other.caches
+    target = _target("host", triple, other.mcpu, threads or other.cores, l1=l1, l2=l2, l3=l3)
+    here = host_features()
+    both = set(target.features) if here is None else here & set(target.features)
+    mcpu = _covered(_GENERATIONS, triple, both)
+    return replace(target, mcpu=mcpu, features=_checked_features(mcpu, triple))
+
+
+def _target(name: str, triple: str, mcpu: str, threads: int, **caches: Any) -> Target:
+    features = _checked_features(mcpu, triple)
+    isa = "avx512" if "avx512f" in features else "avx2" if {"avx2", "fma"} <= {*features} else "generic"
     return Target(
         name=name,
         triple=triple,
@@ -77,10 +112,10 @@ def resolve(name: str, threads: int | None = None, precision: str = "float32") -
         isa=isa,
         lanes={"avx512": 16, "avx2": 8, "generic": 4}[isa],
         registers=32 if isa == "avx512" or triple.startswith("aarch64") else 16,
-        features=tuple(f for f in _CHECKED if f in features),
-        threads=threads or available_cpus(),
+        features=features,
+        threads=threads,
         **_nominal_speeds(mcpu, isa),
-        **(_host_caches() if name == "host" else {}),
+        **caches,
     )
 
 
@@ -99,17 +134,23 @@ def _nominal_speeds(mcpu: str, isa: str) -> dict[str, Any]:
     }
 
 
+def _host_triple() -> str:
+    return f"{host_machine()}-linux-gnu"
+
+
 def _host_cpu(triple: str) -> str:
     """The name of this machine's CPU, or a generation that it surely covers.
 
     A virtual machine may hide instructions that its CPU's name promises.
     """
-    present = host_features()
-    for mcpu in (str(llvm.llvm_get_system_cpu()), "x86-64-v4", "x86-64-v3", "x86-64-v2"):
-        if _is_known(mcpu, triple):
-            needed = _features(mcpu, triple) & set(_CHECKED)
-            if present is None or needed <= present:
-                return mcpu
+    return _covered((str(llvm.llvm_get_system_cpu()), *_GENERATIONS), triple, host_features())
+
+
+def _covered(names: Sequence[str], triple: str, present: Collection[str] | None) -> str:
+    """The first of the names whose instruction sets are all present."""
+    for mcpu in names:
+        if _is_known(mcpu, triple) and (present is None or {*_checked_features(mcpu, triple)} <= {*present}):
+            return mcpu
     return "x86-64" if triple.startswith("x86_64") else "generic"
 
 
@@ -120,12 +161,13 @@ def _is_known(mcpu: str, triple: str) -> bool:
         return False
 
 
-def _features(mcpu: str, triple: str) -> set[str]:
+def _checked_features(mcpu: str, triple: str) -> tuple[str, ...]:
     target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": mcpu})
-    return {str(feature) for feature in llvm.llvm_get_cpu_features(target)}
+    features = {str(feature) for feature in llvm.llvm_get_cpu_features(target)}
+    return tuple(name for name in _CHECKED if name in features)
 
 
-def _host_caches() -> dict[str, Any]:
+def _host_caches() -> dict[str, int]:
     """Sizes of the data caches, as the Linux kernel reports them."""
     sizes = {}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):

@@ -11,9 +11,10 @@ if _torch_absent:
     sys.modules["torch"] = None  # type: ignore[assignment]
 import tvm  # noqa: E402
 import tvm_ffi  # noqa: E402
-from tvm import tirx  # noqa: E402
+from tvm import s_tir, tirx  # noqa: E402
 
 from convc.codegen.shuffles import shuffle_scattered_loads  # noqa: E402
+from convc.codegen.values import bared_values, stored_values  # noqa: E402
 
 if _torch_absent:
     del sys.modules["torch"]
@@ -57,17 +58,59 @@ def _stack_buffers() -> Any:
     return transform
 
 
+def _passes() -> Any:
+    """TVM's passes for CPUs, `tirx.get_tir_pipeline("s_tir")`, but for those that convc does not need.
+
+    Left out are TVM's own search for common subexpressions, which takes most of the time for long
+    straight-line code and finds nothing that LLVM does not find again, and what is for GPUs.
+    """
+    return tvm.transform.Sequential(
+        [
+            tirx.transform.ConvertSSA(),  # cutting a loop copied its body, and variables bound in expressions
+            s_tir.transform.CanonicalizeLoop(),
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.CompactBufferAllocation(),
+            s_tir.transform.LowerMatchBuffer(),
+            s_tir.transform.StmtSimplify(),
+            s_tir.transform.AnnotateIrregularLoop(),
+            s_tir.transform.InjectSoftwarePipeline(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.FlattenBuffer(),
+            tirx.transform.BF16ComputeLegalize(),
+            tirx.transform.NarrowDataType(32),
+            s_tir.transform.LoopPartition(),
+            tirx.transform.VectorizeLoop(True),
+            s_tir.transform.InjectDoubleBuffer(),
+            tirx.transform.StorageRewrite(),
+            s_tir.transform.HoistIfThenElse(),
+            tirx.transform.UnrollLoop(),
+            s_tir.transform.RenormalizeSplitPattern(),
+            tirx.transform.StmtSimplify(),
+            tirx.transform.RemoveNoOp(),
+            bared_values(),
+            s_tir.transform.RewriteUnsafeSelect(),
+            stored_values(),
+            tirx.transform.FP8ComputeLegalize(),
+            tirx.transform.VerifyMemory(),
+            tirx.transform.AnnotateEntryFunc(),
+            tirx.transform.SplitHostDevice(),
+            tirx.transform.MakePackedAPI(),
+            tirx.transform.FP8StorageLegalize(),
+            tirx.transform.BF16StorageLegalize(),
+            shuffle_scattered_loads(),
+            _stack_buffers(),
+        ]
+    )
+
+
 def _pipeline() -> tuple[Any, Any, Any]:
-    base, finalize_host, finalize_device = tirx.get_tir_pipeline("s_tir")
+    _, finalize_host, finalize_device = tirx.get_tir_pipeline("s_tir")
 
     @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def run(mod: Any, context: Any) -> Any:
-        # TVM's own search for common subexpressions takes most of the time for long straight-line code,
-        # and finds nothing that LLVM does not find again.
-        with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
-            # Cutting a loop copies its body, and with it the variables bound inside expressions.
-            lowered = base(tirx.transform.ConvertSSA()(mod))
-            return _stack_buffers()(shuffle_scattered_loads()(lowered))
+        return _passes()(mod)
 
     return run, finalize_host, finalize_device
 

@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from convc.errors import ConvcError, GraphError
+from convc.errors import ConvcError, GraphError, TypeRuleError
+from convc.ir.attributes import declared
 from convc.ir.graph import Graph, Node, Step, Value
 from convc.ir.opdef import Attrs, opdef
 from convc.types import DTYPES, PLAIN, Array, Layout, TensorType
@@ -350,8 +351,8 @@ def _parse_attrs(scan: _Scanner, op: str, attrs_type: type[Attrs]) -> Attrs:
     if unknown := sorted(set(given) - set(fields)):
         raise scan.error(f"{op} has no attribute '{unknown[0]}' (it has: {', '.join(fields) or 'none'})")
     try:
-        return attrs_type(**given)
-    except TypeError as error:
+        return declared(attrs_type(**given))
+    except (TypeError, TypeRuleError) as error:
         raise scan.error(f"attributes of {op}: {error}") from error
 
 

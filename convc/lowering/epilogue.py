@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from functools import reduce
 from typing import Any
 
 from tvm import te
 
+from convc.lowering import extremes
 from convc.lowering.elementwise import UNBOUNDED, binary, cast, unary
 from convc.lowering.functions import constant, dtype_of, masked, widened
 from convc.types import Layout, TensorType
@@ -60,7 +60,7 @@ def _logical(index: Sequence[Expr], layout: Layout) -> list[Expr]:
 
 def largest(window: Sequence[int], value: Callable[[Sequence[int]], Expr]) -> Expr:
     """The maximum of `value(tap)` over all taps of a window; a single tap is the value itself."""
-    return reduce(te.max, map(value, itertools.product(*map(range, window))))
+    return extremes.largest([*map(value, itertools.product(*map(range, window)))])
 
 
 def finish(value: Expr, w: Workload, operands: dict[int, Tensor], index: Sequence[Expr]) -> Expr:

@@ -159,7 +159,11 @@ def _finish(k: _Kernel, s: _Scratch, where: Where) -> None:
 
 
 def _rows(k: _Kernel, s: _Scratch, where: Where) -> None:
-    """rows[g, t, cb, j, i] = real transform along the width of row i of the tile."""
+    """rows[g, t, cb, j, i] = real transform along the width of row i of the tile.
+
+    The spectrum of a single pixel is real everywhere; the zeros beside it are read all the same, except
+    those of the ends, whose transform along the height takes real values.
+    """
     tiling, x = k.tiling, k.params[0]
     with B.serial(tiling.inputs[0]) as row, B.sblock(f"{INPUT_TRANSFORM}_rows"):
         g, t, cb, i = B.axis.remap("SSSS", [*where, row])
@@ -170,8 +174,9 @@ def _rows(k: _Kernel, s: _Scratch, where: Where) -> None:
         B.writes(k.region(s.rows, g, t, cb, slice(0, tiling.columns), i, slice(0, 2)))
 
         def store(position: int, value: Expr | None) -> None:
-            if value is not None:
-                k.store(s.rows, value, g, t, cb, tiling.slot(position // 2), i, position % 2)
+            slot, part = tiling.slot(position // 2), position % 2
+            if part == 0 or slot >= tiling.real_columns:
+                k.store(s.rows, k.zero() if value is None else value, g, t, cb, slot, i, part)
 
         program = dft.real_forward(tiling.tile[1], tiling.inputs[1])
         program.run(lambda j: k.load(x, *line, left + j), store, B.bind)

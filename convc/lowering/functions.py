@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from tvm import te, tirx
+from tvm.ir import Op, register_op_attr
 
 Expr = Any
 
@@ -33,6 +34,11 @@ def dtype_of(x: Expr) -> str:
     return str(x.ty.dtype if kind is None else kind)
 
 
+def is_float(x: Expr) -> bool:
+    """Whether an expression is of a floating-point dtype."""
+    return "float" in dtype_of(x)
+
+
 def constant(value: float, like: Expr) -> Expr:
     """`value` in the dtype of `like`."""
     return tirx.const(value, dtype_of(like))
@@ -43,16 +49,30 @@ def widened(x: Expr) -> Expr:
     return x.astype("float32") if dtype_of(x) in ("float16", "bfloat16") else x
 
 
-def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
-    """`body` of a variable that holds `value`, so that a large expression used twice is written once.
+register_op_attr("tirx.nearbyint", "TVectorizable", value=True)  # TVM rounds vectors lane by lane without
+_BOUND = "tirx.convc_bound"
+register_op_attr(_BOUND, "TVectorizable", value=True)
+register_op_attr(_BOUND, "TCallEffectKind", value=2)  # tirx::CallEffectKind::kReadState
+register_op_attr(_BOUND, "TScriptPrinterName", value="convc_bound")
+BOUND = Op.get(_BOUND)
+"""The identity, around bound values: said to read some state, so that TVM leaves the bindings alone.
 
-    TVM's simplifier takes time exponential in the depth of such bindings: what is cheap is better repeated,
-    since LLVM computes it once anyway.
-    """
-    if isinstance(value, (te.tensor.TensorSlice, tirx.Var)):
-        return body(value)
+TVM's analysers put a value that they understand in the place of each use of its variable, which takes time
+exponential in the depth of bindings. `codegen.values` removes both.
+"""
+
+
+def bound(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
+    """`body` of a variable that holds `value`, whatever that is."""
     variable = tirx.Var("t", dtype_of(value))
-    return tirx.Let(variable, value, body(variable))
+    return tirx.Let(variable, tirx.call_intrin(dtype_of(value), _BOUND, value), body(variable))
+
+
+def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
+    """`body` of a variable that holds `value`, so that an expression used twice is computed once."""
+    if isinstance(value, (te.tensor.TensorSlice, tirx.Var, tirx.FloatImm, tirx.IntImm)):
+        return body(value)
+    return bound(value, body)
 
 
 def select(condition: Expr, yes: Expr, no: Expr) -> Expr:
@@ -66,8 +86,7 @@ def masked(condition: Expr, value: Expr, otherwise: Expr) -> Expr:
     TVM simplifies the branches of a choice under its condition, and so drops the bounds of an address that
     the condition implies, though a vector loads from both branches. Bound outside, the value keeps them.
     """
-    variable = tirx.Var("t", dtype_of(value))
-    return tirx.Let(variable, value, select(condition, variable, otherwise))
+    return bound(value, lambda t: select(condition, t, otherwise))
 
 
 def lower_bound(x: Expr, bound: Expr) -> Expr:

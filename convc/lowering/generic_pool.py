@@ -6,7 +6,8 @@ tensor of its own (maxima and sums are separable).
 An address beyond the border is moved to the nearest element inside, so that every load is legal; what was
 read there is then replaced by the neutral element. Where the window lies inside, which the schedule
 arranges for all but the outermost columns, both disappear when the expression is simplified. A maximum
-without dilation needs no mask: an element inside the window counts twice, which changes nothing.
+without dilation needs no mask: an element inside the window counts twice, which changes nothing. Without
+masks all taps of a small window are combined at once, whatever their axis.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from typing import Any
 
 from tvm import te, tirx
 
+from convc.lowering import extremes
 from convc.lowering.formula import At, Call, follow, formula, spatial
 from convc.lowering.functions import absolute, constant, let, masked
 
 Expr = Any
-Combine = Callable[[Expr, Expr], Expr]
+Combine = Callable[[Sequence[Expr]], Expr]
+"""One value of those that taps have seen."""
 
 _TOGETHER = 25
 """Largest number of taps that are written out in one expression; of larger windows one axis is done after the
@@ -45,8 +48,11 @@ class _Window:
     neutral: Expr
     mask: bool
 
-    def tap(self, position: int, out: Sequence[Expr], t: Expr, read: Read) -> Expr:
-        """What tap `t` along an axis sees: `read` at `out`, which on that axis is an output coordinate."""
+    def place(self, position: int, out: Sequence[Expr], t: Expr) -> tuple[list[Expr], Expr | None]:
+        """Where tap `t` along an axis reads: `out` with the input's coordinate on that axis, moved inside.
+
+        Beside it what must hold for it to lie inside unmoved, or None where it always does.
+        """
         a, size = self.call.attrs, self.call.x.kind.shape[2 + position]
         before = a.pads[position][0]
         place = out[position] * a.strides[position] + t * a.dilations[position] - before
@@ -55,15 +61,35 @@ class _Window:
             inside = te.max(inside, 0)
         if _reach(self.call, position) >= size:
             inside = te.min(inside, size - 1)
-        found = read([*out[:position], inside, *out[position + 1 :]])
-        if not self.mask or inside is place:
-            return found
-        return masked(te.all(place >= 0, place < size), found, self.neutral)
+        within = None if inside is place else te.all(place >= 0, place < size)
+        return [*out[:position], inside, *out[position + 1 :]], within
+
+    def tap(self, position: int, out: Sequence[Expr], t: Expr, read: Read) -> Expr:
+        """What tap `t` along an axis sees: `read` at `out`, which on that axis is an output coordinate."""
+        places, within = self.place(position, out, t)
+        found = read(places)
+        return found if not self.mask or within is None else masked(within, found, self.neutral)
 
     def along(self, position: int, out: Sequence[Expr], read: Read) -> Expr:
         """All taps along an axis, written out."""
         taps = range(self.call.attrs.kernel[position])
-        return reduce(self.combine, (self.tap(position, out, t, read) for t in taps))
+        return self.combine([self.tap(position, out, t, read) for t in taps])
+
+    def within(self, out: Sequence[Expr], read: Read) -> Expr:
+        """All taps along all axes, written out."""
+        rank = len(self.call.attrs.kernel)
+        if self.mask:  # of an axis at a time: a mask for each row, and not for each tap
+
+            def inner(position: int, places: Sequence[Expr]) -> Expr:
+                if position == rank:
+                    return read(places)
+                return self.along(position, places, lambda moved: inner(position + 1, moved))
+
+            return inner(0, out)
+        seen = [list(out)]
+        for position, count in enumerate(self.call.attrs.kernel):
+            seen = [self.place(position, places, t)[0] for places in seen for t in range(count)]
+        return self.combine([read(places) for places in seen])
 
 
 def _combine(
@@ -83,13 +109,7 @@ def _combine(
 
     def at(*index: Expr) -> Expr:
         head, out, lane = spatial(index, call.out.layout)
-
-        def read(position: int, places: Sequence[Expr]) -> Expr:
-            if position == rank:
-                return source(*head, *places, *lane)
-            return window.along(position, places, lambda inner: read(position + 1, inner))
-
-        return read(0, out)
+        return window.within(out, lambda places: source(*head, *places, *lane))
 
     return at
 
@@ -133,15 +153,23 @@ def _reach(call: Call, position: int) -> int:
 
 @formula("max_pool", layouts=follow)
 def _max_pool(call: Call) -> Sequence[At]:
-    lowest = tirx.min_value(call.out.dtype)
-    if call.out.is_float:
-        lowest = tirx.const(-math.inf, call.out.dtype)
-    return [_combine(call, te.max, te.max, lowest, max(call.attrs.dilations) > 1, lambda x: x)]
+    dtype = call.out.dtype
+    masks = max(call.attrs.dilations) > 1
+    if math.prod(call.attrs.kernel) <= _TOGETHER or not call.out.is_float:
+        return [_combine(call, extremes.largest, te.max, extremes.lowest(dtype), masks, lambda x: x)]
+    least = tirx.min_value(extremes.key_dtype(dtype))
+    found = _combine(call, extremes.largest, te.max, least, masks, lambda x: extremes.key(x, nan_last=True))
+    return [lambda *i: extremes.of_key(found(*i), dtype)]
+
+
+def added(values: Sequence[Expr]) -> Expr:
+    """The sum of some values."""
+    return reduce(lambda a, b: a + b, values)
 
 
 @formula("average_pool", layouts=follow)
 def _average_pool(call: Call) -> Sequence[At]:
-    total = _combine(call, lambda a, b: a + b, te.sum, tirx.const(0, call.out.dtype), True, lambda x: x)
+    total = _combine(call, added, te.sum, tirx.const(0, call.out.dtype), True, lambda x: x)
 
     def at(*index: Expr) -> Expr:
         places = spatial(index, call.out.layout)[1]
@@ -170,7 +198,7 @@ def _counted(call: Call, position: int, out: Expr) -> Expr:
 def _lp_pool(call: Call) -> Sequence[At]:
     total = _combine(
         call,
-        lambda a, b: a + b,
+        added,
         te.sum,
         tirx.const(0, call.out.dtype),
         True,

@@ -21,7 +21,7 @@ from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.weights import encoded, magnitude, parameter, refusal, restored, storage_error, stored
 from convc.ops.linear import GemmAttrs
 from convc.target import Target
-from convc.tiling.gemm import GemmShape, gemm_seconds, gemm_width
+from convc.tiling.gemm import GemmShape, gemm_rows, gemm_seconds, gemm_width
 from convc.tiling.registers import flatten, unflatten
 from convc.tiling.storage import FLOAT24, FLOAT32, Storage
 from convc.types import PLAIN, Array
@@ -85,13 +85,14 @@ class Gemm(Lowering):
         words, b = parameter((-(-g.n // width), g.k, width), "b", self.storage)
         k = te.reduce_axis((0, g.k), "k")
         transposed = w.op == "gemm" and attrs.trans_a
-        rows = kind.shape[:-1]
+        rows, padded = kind.shape[:-1], gemm_rows(g, target)
 
         def term(m: Any, block: Any, lane: Any) -> Any:
+            m = m if padded == g.m else tirx.min(m, g.m - 1)
             value = a(k, m) if transposed else a(*unflatten(m, rows), k)
             return te.sum(value * b(block, k, lane), axis=k)
 
-        product = te.compute((g.m, int(b.shape[0]), width), term, name=PRODUCT)
+        product = te.compute((padded, int(b.shape[0]), width), term, name=PRODUCT)
         operands = operand_placeholders(w)
         bias_kind = w.inputs[2] if w.arity > 2 else None
         bias = None if bias_kind is None else placeholder(bias_kind, "bias")

@@ -30,6 +30,8 @@ class ActivationBeforeConcat(Rule[Node]):
     def check(self, graph: Graph, node: Node, match: Node) -> str:
         if graph.sole_user(match.output) is not node:
             return f"the output of '{match.name}' has other users"
+        if match.epilogue or node.epilogue:
+            return f"'{(match if match.epilogue else node).name}' has an epilogue"
         if match.output.type.dtype != node.output.type.dtype:
             return f"{node.op} makes {node.output.type.dtype} of {match.output.type.dtype}"
         for value in match.inputs:

@@ -13,6 +13,7 @@ from convc.errors import GraphError
 from convc.ir import Graph, print_graph, verify
 from convc.passes.base import Changes, Pass
 from convc.passes.compose_linear import ComposeLinear
+from convc.passes.convert_precision import ConvertPrecision
 from convc.passes.fold_affine import FoldAffine
 from convc.passes.fold_constants import FoldConstants
 from convc.passes.fold_padding import FoldPadding
@@ -24,6 +25,7 @@ from convc.passes.lower_batch_norm import LowerBatchNorm
 from convc.passes.merge_common import MergeCommon
 from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.normalise_linear import NormaliseLinear
+from convc.passes.phases_as_channels import PhasesAsChannels
 from convc.passes.pool_first import PoolFirst
 from convc.passes.pull_slices import PullSlices
 from convc.passes.recognise_activations import RecogniseActivations
@@ -35,6 +37,7 @@ from convc.passes.sub_pixel import SubPixel
 
 PIPELINE: tuple[Pass, ...] = (
     RemoveDeadCode(),
+    ConvertPrecision("float32", source="float16"),
     FoldConstants(),
     RemoveIdentities(),
     MergeCommon(),
@@ -52,6 +55,7 @@ PIPELINE: tuple[Pass, ...] = (
     FuseEpilogues(),
     MergeSiblings(),  # siblings have their activations by now, which must be equal
     SubPixel(),
+    PhasesAsChannels(),  # what the phases of whole blocks of channels have left
     FullyConnected(),
     RemoveIdentities(),  # reshapes between fully connected layers
     RemoveDeadCode(),

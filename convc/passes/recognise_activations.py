@@ -30,13 +30,15 @@ class SpelledActivation(Rule[Found]):
     """swish(x) = x * sigmoid(x); hard_swish(x) = x * hard_sigmoid(x; 1/6, 1/2) = x * clip(x + 3, 0, 6) / 6;
     mish(x) = x * tanh(softplus(x)); gelu(x) = x * (1 + erf(x / sqrt 2)) * 1/2.
 
-    Factors may stand on either side; constants may be off by the rounding of float32.
+    Factors may stand on either side; constants may be off by the rounding of float32. A quotient by a gate is
+    none of these, and neither is a product to which a constant of more axes has given its rank.
     """
 
     def match(self, graph: Graph, node: Node) -> Found | None:
         if node.op not in ("mul", "div") or node.epilogue or not node.output.type.is_float:
             return None
-        return _halved_or_sixth(graph, node) or _product(graph, node)
+        found = _halved_or_sixth(graph, node) or (_product(graph, node) if node.op == "mul" else None)
+        return found if found is not None and found.x.type == node.output.type else None
 
     def rewrite(self, graph: Graph, node: Node, match: Found) -> str:
         graph.become(node, match.op, [match.x])

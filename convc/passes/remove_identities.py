@@ -14,6 +14,7 @@ from convc.ops.reduce import ReduceAttrs
 from convc.ops.shape import PadAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
 from convc.ops.unary import ClipAttrs
 from convc.passes.base import Rule, RulePass, absorb_origin, drop_unused
+from convc.types import numpy_dtype
 
 NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0, "pow": 1.0}
 """Constants that leave the other operand as it is; on the left, too, where the operator commutes."""
@@ -141,6 +142,29 @@ class TransposeOfTranspose(Rule[Node]):
         return _skip(graph, node, match)
 
 
+class CastOfCast(Rule[Node]):
+    """cast(cast(x, wide), dtype) = cast(x, dtype), where `wide` has every number of x's dtype."""
+
+    def match(self, graph: Graph, node: Node) -> Node | None:
+        return _same_op_before(node, "cast")
+
+    def check(self, graph: Graph, node: Node, match: Node) -> str:
+        (x,) = match.inputs
+        assert x is not None
+        if _holds_all(x.type.dtype, match.output.type.dtype):
+            return ""
+        return f"{match.output.type.dtype} does not have every number of {x.type.dtype}"
+
+    def rewrite(self, graph: Graph, node: Node, match: Node) -> str:
+        return _skip(graph, node, match)
+
+
+def _holds_all(narrow: str, wide: str) -> bool:
+    """Whether each number of a dtype is one of another. NumPy takes 64-bit integers to float64 for safe."""
+    exact = narrow not in ("int64", "uint64") or narrow == wide
+    return exact and bool(np.can_cast(numpy_dtype(narrow), numpy_dtype(wide), "safe"))
+
+
 def _same_op_before(node: Node, op: str) -> Node | None:
     before = node.inputs[0].producer if node.op == op and node.inputs[0] is not None else None
     return before if before is not None and before.op == op and not before.epilogue else None
@@ -156,7 +180,7 @@ def _skip(graph: Graph, node: Node, before: Node) -> str:
 
 @dataclass(frozen=True)
 class RemoveIdentities(RulePass):
-    """Remove dropout, identities, movements that move nothing; merge successive reshapes and transposes."""
+    """Remove dropout, identities, movements of nothing; merge successive reshapes, transposes, casts."""
 
     name: ClassVar[str] = "remove-identities"
-    rules = (Identity(), ReshapeOfReshape(), TransposeOfTranspose())
+    rules = (Identity(), ReshapeOfReshape(), TransposeOfTranspose(), CastOfCast())

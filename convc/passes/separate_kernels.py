@@ -193,15 +193,16 @@ def _surely_above(w: Array, rank: int, loss: float) -> bool:
     w = w.astype(np.promote_types(w.dtype, np.float32), copy=False)
     if rank >= min(k * i, c * j):
         return True
-    norms = np.einsum("kcij,kcij->ki", w, w)
-    rows = np.unravel_index(np.argsort(norms, axis=None)[-rank - 1 :], norms.shape)
-    some = w[rows[0], :, rows[1]].reshape(rank + 1, c * j)
-    gram = some @ some.T
-    rounding = 32 * np.finfo(w.dtype).eps * np.trace(gram)
-    try:
-        np.linalg.cholesky(gram - (loss**2 * norms.sum() + rounding) * np.eye(rank + 1, dtype=w.dtype))
-    except np.linalg.LinAlgError:
-        return False
+    with np.errstate(over="ignore", invalid="ignore"):  # kernels whose squares overflow are left as they are
+        norms = np.einsum("kcij,kcij->ki", w, w)
+        rows = np.unravel_index(np.argsort(norms, axis=None)[-rank - 1 :], norms.shape)
+        some = w[rows[0], :, rows[1]].reshape(rank + 1, c * j)
+        gram = some @ some.T
+        rounding = 32 * np.finfo(w.dtype).eps * np.trace(gram)
+        try:
+            np.linalg.cholesky(gram - (loss**2 * norms.sum() + rounding) * np.eye(rank + 1, dtype=w.dtype))
+        except np.linalg.LinAlgError:
+            return False
     return True
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from convc.files import Scratch
+from convc.frontends.onnx import constant_inputs
 from convc.report.engines import ENGINES, Rounds, Task, error_between, in_turns, ratio, spread_ms
 from convc.runtime.manifest import Manifest
 from convc.verify import random_feeds
@@ -47,13 +48,17 @@ def bench(
 ) -> list[Figures]:
     """Time a module and, on `model`, other engines. Raises OptionError for one that is not installed."""
     with Scratch() as folder:
-        np.savez(folder / "feeds.npz", allow_pickle=False, **random_feeds(manifest.inputs))
+        feeds = random_feeds(manifest.inputs)
+        np.savez(folder / "convc-feeds.npz", allow_pickle=False, **feeds)
+        if model is not None and engines:
+            built_in = constant_inputs(model, manifest.options.get("constants", {}))
+            np.savez(folder / "feeds.npz", allow_pickle=False, **feeds, **built_in)
         tasks = [
             Task(
                 engine,
                 str(module if engine == "convc" else model),
                 threads,
-                str(folder / "feeds.npz"),
+                str(folder / ("convc-feeds.npz" if engine == "convc" else "feeds.npz")),
                 str(folder / f"{engine}.npz"),
             )
             for engine in ("convc", *engines)

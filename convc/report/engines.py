@@ -8,7 +8,6 @@ reported: a slow minute of a shared machine slows both sides of a ratio.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convc import children
 from convc.errors import OptionError
 from convc.runtime.compare import relative_error
 
@@ -77,9 +77,9 @@ Rounds = Mapping[str, Sequence[Turn]]
 
 def take_turn(task: Task) -> Turn:
     """Run a task in a new process. Raises OptionError when the engine is absent or fails."""
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    }
+    environment = children.environment()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        environment.pop(name, None)
     done = subprocess.run(
         [sys.executable, str(_CHILD), json.dumps(asdict(task))],
         capture_output=True,

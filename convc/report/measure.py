@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from convc import children
 from convc.compiler import Compilation, Options, build, lower
 from convc.errors import CompileError
 from convc.evaluate import evaluate
@@ -146,7 +147,12 @@ def _layer(lowering: str, run: int = 0) -> str:
 def _profile(folder: Path, threads: int, layer: str) -> list[float]:
     arguments = ("layer.so", str(threads), "feeds.npz", "outputs.npz", str(SECONDS))
     done = subprocess.run(
-        [sys.executable, str(_CHILD), *arguments], capture_output=True, text=True, check=False, cwd=folder
+        [sys.executable, str(_CHILD), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=children.environment(),
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}, no message"])[-1]

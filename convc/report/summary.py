@@ -31,6 +31,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from convc.frontends.models import HasGraph, own_graph
 from convc.ir.graph import Graph, Node, Value
 from convc.ir.opdef import opdef
 from convc.report.receptive import Fields, receptive_fields
@@ -53,8 +54,9 @@ class LayerRow:
     epilogue: tuple[str, ...] = ()
 
 
-def summary(graph: Graph) -> list[LayerRow]:
+def summary(graph: Graph | HasGraph) -> list[LayerRow]:
     """A row for each input, then one for each node, in order."""
+    graph = own_graph(graph)
     fields = receptive_fields(graph)
     counted: set[Value] = set()
     rows = [_row(v.name, "input", v, fields[v]) for v in graph.inputs]
@@ -164,8 +166,9 @@ def render(rows: Sequence[LayerRow], title: str | None = None) -> Table:
     return table
 
 
-def show(graph: Graph) -> None:
-    """Print the table of a graph."""
+def show(graph: Graph | HasGraph) -> None:
+    """Print the table of a network."""
+    graph = own_graph(graph)
     Console().print(render(summary(graph), title=graph.name))
 
 

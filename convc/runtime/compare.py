@@ -13,7 +13,8 @@ def relative_error(found: Array, expected: Array) -> float:
         return 0.0
     found, expected = found.astype("float64"), expected.astype("float64")
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    difference = np.where(same, 0.0, np.abs(found - expected))
+    with np.errstate(invalid="ignore"):  # of infinities
+        difference = np.where(same, 0.0, np.abs(found - expected))
     if not np.isfinite(difference).all():
         return float("inf")
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))

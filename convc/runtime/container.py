@@ -28,8 +28,8 @@ from typing import Any, BinaryIO
 
 from convc.errors import ModuleError
 from convc.files import reading
+from convc.formats import MODULE, MODULE_MAGIC, not_a
 
-MAGIC = b"CONVCMOD"
 PAGE = 4096
 _TRAILER = struct.Struct("<QQQ8s")
 _SEAL = struct.Struct("<8sIII")
@@ -100,13 +100,10 @@ class Container:
     def _parts(self) -> Parts:
         size = self._file.seek(0, os.SEEK_END)
         if size < _TRAILER.size:
-            raise ModuleError(f"'{self.path}' is not a convc module.", hint="Make one with `convc compile`.")
+            raise self._no_module()
         offset, nbytes, length, magic = _TRAILER.unpack(self._read(size - _TRAILER.size, _TRAILER.size))
-        if magic != MAGIC:
-            raise ModuleError(
-                f"'{self.path}' is not a convc module, or its end is missing.",
-                hint="Make one with `convc compile`, or copy the file again.",
-            )
+        if magic != MODULE_MAGIC:
+            raise self._no_module(", or its end is missing")
         known = offset + nbytes + length + _TRAILER.size
         if known == size:
             raise ModuleError(
@@ -122,6 +119,13 @@ class Container:
     def _read(self, offset: int, nbytes: int) -> bytes:
         self._file.seek(offset)
         return self._file.read(nbytes)
+
+    def _no_module(self, or_else: str = "") -> ModuleError:
+        """The error for another kind of file, which is named where it is known."""
+        what, advice = not_a(self.path, MODULE)
+        if advice:
+            return ModuleError(f"{what}.", hint=advice)
+        return ModuleError(f"{what}{or_else}.", hint="Make one with `convc compile`, or copy the file again.")
 
     def _damaged(self, how: str) -> ModuleError:
         return ModuleError(f"'{self.path}' is damaged: {how}.", hint=_AGAIN)
@@ -142,7 +146,7 @@ def finish(path: Path, weights: Weights, text: bytes) -> None:
         sums = checksum(file, 0, weights.offset), checksum(file, weights.offset, weights.nbytes)
         file.seek(end)
         file.write(_SEAL.pack(_SEAL_MAGIC, *sums, zlib.crc32(text)))
-        file.write(text + _TRAILER.pack(weights.offset, weights.nbytes, len(text), MAGIC))
+        file.write(text + _TRAILER.pack(weights.offset, weights.nbytes, len(text), MODULE_MAGIC))
 
 
 def checksum(file: BinaryIO, offset: int, nbytes: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from convc.compiler import Compilation, Options, build, plan
 from convc.errors import OptionError, TargetError
 from convc.files import Scratch, explained
+from convc.naming import layer_named
 from convc.progress import Progress
 from convc.runtime.module import Module
 from convc.tune.boards import board_stations
@@ -184,13 +184,8 @@ def _informed(task: Task, seed: int, trials: Sequence[Trial]) -> Search:
 
 def chosen(found: Sequence[Task], compilation: Compilation, layers: Sequence[str]) -> list[Task]:
     """The tasks of the layers of these names. Raises OptionError for a name that is no layer's."""
-    names = {n: node for node in compilation.graph.nodes for n in (node.name, *node.origin)}
-    keys = set()
-    for name in layers:
-        if name not in names:
-            close = ", ".join(difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.3))
-            raise OptionError(
-                f"--layers: no layer is named '{name}'.", hint=f"Close names: {close or 'none'}."
-            )
-        keys.add(compilation.choices[names[name]].workload.key)
+    if isinstance(layers, str):
+        raise OptionError(f"layers={layers!r} is one name, not a list.", hint=f"Give [{layers!r}].")
+    nodes = [node for name in layers for node in layer_named(name, compilation.graph.nodes, "--layers")]
+    keys = {compilation.choices[node].workload.key for node in nodes}
     return [task for task in found if not keys or task.key in keys]

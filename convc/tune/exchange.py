@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from convc import children
 from convc.errors import OptionError
 from convc.files import Scratch, explained
 from convc.tune.measurer import Builders, example
@@ -169,7 +170,12 @@ def copy_package(folder: Path, modules: Sequence[str]) -> list[str]:
     """Copy the files of convc that importing these modules loads; the names of their modules."""
     with tempfile.TemporaryDirectory() as empty:  # Python puts the working folder first
         done = subprocess.run(
-            [sys.executable, "-c", LISTING, *modules], check=True, capture_output=True, text=True, cwd=empty
+            [sys.executable, "-c", LISTING, *modules],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=empty,
+            env=children.environment(),
         )
     names = []
     for line in done.stdout.splitlines():

@@ -162,6 +162,8 @@ def _program(spec: Spec, packed: Packed) -> tuple[Program, Tensors, Tensors]:
     if rows and spec.network_bytes > KEPT * spec.target.l3:
         weights = Evict(_node("evict"), Location("weights"), program.weights_bytes)
         program.steps.insert(1, weights)
+    if spec.target.gpu is None:
+        program.drop_denormals()  # as networks do unless they are asked not to
     return program, tuple(inputs), tuple(outputs)
 
 

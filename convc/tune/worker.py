@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from convc import children
 from convc.errors import ConvcError
 
 _LENGTH = struct.Struct("<Q")
@@ -137,7 +138,7 @@ class Worker:
             stdout=self._words,
             stderr=self._words,
             pass_fds=(theirs,),
-            env={**os.environ, **self._environment},
+            env={**children.environment(), **self._environment},
             start_new_session=True,  # an interrupt from the keyboard is ours to handle
         )
         os.close(theirs)

@@ -41,7 +41,7 @@ class GraphRep(BackendRep):  # type: ignore[misc]
             if len(inputs) != len(self.names):
                 raise InputError(f"{len(inputs)} arrays are given for the inputs {', '.join(self.names)}.")
             inputs = dict(zip(self.names, inputs, strict=True))
-        arrays = {name: np.asarray(array) for name, array in inputs.items()}
+        arrays = {name: _array(name, value) for name, value in inputs.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         built_in = {name: array for name, array in arrays.items() if not array.size}
         while wanted := self._wanted(shapes, built_in) & (arrays.keys() - built_in.keys()):
@@ -54,6 +54,17 @@ class GraphRep(BackendRep):  # type: ignore[misc]
     def _wanted(self, shapes: Mapping[str, Shape], built_in: Mapping[str, Array]) -> set[str]:
         """Inputs that operators need when the model is compiled, as far as can be seen so far."""
         return check(self.model, input_shapes=shapes, constants=built_in).wanted
+
+
+def _array(name: str, value: Any) -> Array:
+    """What is given for an input, which must be one array."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"Input '{name}' is given a sequence of arrays; one array is expected.") from error
+    if array.dtype == object:
+        raise InputError(f"Input '{name}' is given a {type(value).__name__}; an array is expected.")
+    return array
 
 
 class GraphBackend(Backend):  # type: ignore[misc]

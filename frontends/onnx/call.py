@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import onnx
 
 from convc.errors import ModelError, TypeRuleError, UnsupportedError
-from convc.frontends.onnx.folding import evaluate_constant
-from convc.ir import Attrs, Graph, Value
-from convc.types import Array, Shape
+from convc.frontends.onnx.folding import evaluate_constant, work_of
+from convc.frontends.onnx.limits import Allowance, size_fault
+from convc.ir import Attrs, Graph, Value, opdef
+from convc.naming import module_of
+from convc.types import Array, Shape, TensorType
 
 _Kind = onnx.AttributeProto
 
@@ -32,11 +34,34 @@ class Refusal(UnsupportedError):
         self.wanted = tuple(wanted)
 
 
+class Scope(Protocol):
+    """What a handler may ask of the graph in which its node lies."""
+
+    @property
+    def allowance(self) -> Allowance:
+        """What may still be spent on constants that follow from others."""
+
+    @property
+    def folder(self) -> str | None:
+        """Where external data lie."""
+
+    @property
+    def refusals(self) -> int:
+        """How much of the model has been refused so far."""
+
+    def want(self, names: Sequence[str]) -> None:
+        """Note that these values would have to be known when the model is compiled."""
+
+    def enter(self, graph: onnx.GraphProto, place: str) -> Sequence[Value]:
+        """Import a graph that a node holds; returns its outputs."""
+
+
 class Call:
     """A node of an ONNX model in the course of being imported.
 
     `name` is what messages call the node, `opset` the version of its domain, `inputs` its operands (None
-    where an optional one is absent), `used` the positions of those outputs that anybody reads.
+    where an optional one is absent), `used` the positions of those outputs that anybody reads, `scope` the
+    graph around it.
     """
 
     def __init__(
@@ -47,6 +72,7 @@ class Call:
         opset: int,
         inputs: Sequence[Value | None],
         used: frozenset[int],
+        scope: Scope,
     ) -> None:
         self.graph = graph
         self.proto = proto
@@ -54,6 +80,7 @@ class Call:
         self.opset = opset
         self.inputs = tuple(inputs)
         self.used = used
+        self.scope = scope
         self._attributes = {a.name: a for a in proto.attribute}
 
     # ---- complaints
@@ -68,6 +95,17 @@ class Call:
     def malformed(self, reason: str, hint: str = "") -> NoReturn:
         """Say that this node is not valid ONNX."""
         raise ModelError(f"{self}: {reason}", hint=hint)
+
+    def afford(self, kind: TensorType, work: int = 0) -> None:
+        """Raise ModelError for a tensor that is too large, or that takes too much `work` to compute now."""
+        if fault := size_fault(kind):
+            self.malformed(f"a tensor of this node has {fault}.")
+        if work and not self.scope.allowance.spend(work):
+            million = self.scope.allowance.total >> 20
+            self.malformed(
+                f"the constants that follow from others take more than {million} million steps to compute.",
+                "Compute them before the export, and store the results.",
+            )
 
     # ---- inputs
 
@@ -143,7 +181,10 @@ class Call:
 
     def flag(self, name: str, default: bool = False) -> bool:
         """An integer attribute that means yes or no."""
-        return bool(self._attribute(name, _Kind.INT, default))
+        value = self._attribute(name, _Kind.INT, default)
+        if value not in (0, 1):
+            self.malformed(f"attribute {name} = {value} is neither 0 nor 1.")
+        return bool(value)
 
     def real(self, name: str, default: float | None = None) -> float:
         """A float attribute."""
@@ -172,6 +213,10 @@ class Call:
         value: onnx.TensorProto = self._attribute(name, _Kind.TENSOR, None)
         return value
 
+    def graph_of(self, name: str) -> Sequence[Value]:
+        """The outputs of a graph attribute, imported here."""
+        return self.scope.enter(self._attribute(name, _Kind.GRAPH, None), f"{self.name}/{name}")
+
     def axis(self, axis: int, rank: int) -> int:
         """An axis counted from the front. A negative one counts from the end."""
         if not -rank <= axis < rank:
@@ -186,6 +231,13 @@ class Call:
         return found
 
     # ---- results
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """This node, and the modules whose weights it reads: exporters name nodes after their numbers."""
+        arrays = [self.graph.constant(v) for v in self.inputs]
+        weights = [n for n, a in zip(self.proto.input, arrays, strict=False) if a is not None and a.ndim]
+        return tuple(dict.fromkeys(filter(None, [self.name, *map(module_of, weights)])))
 
     def emit(
         self, op: str, inputs: Sequence[Value | None], attrs: Attrs | None = None, *, count: int = 1
@@ -209,12 +261,18 @@ class Call:
         while given and given[-1] is None:
             given.pop()
         arrays = [self.graph.constant(v) for v in given]
+        attrs = opdef(op).attrs() if attrs is None else attrs
+        types = [None if v is None else v.type for v in given]
         try:
+            results = opdef(op).infer(attrs, types)
+            for kind in results:
+                self.afford(kind)
             if all(a is not None for a, v in zip(arrays, given, strict=True) if v is not None):
-                results = evaluate_constant(op, attrs, arrays)
-                names = list(names) or [f"{self.name}/{op}"] * len(results)
-                return [self.graph.add_constant(n, a) for n, a in zip(names, results, strict=False)]
-            node = self.graph.add(op, given, attrs, name=self.name, origin=(self.name,), output_names=names)
+                self.afford(results[0], work_of(op, attrs, types, results))
+                found = evaluate_constant(op, attrs, arrays, results)
+                names = list(names) or [f"{self.name}/{op}"] * len(found)
+                return [self.graph.add_constant(n, a) for n, a in zip(names, found, strict=False)]
+            node = self.graph.add(op, given, attrs, name=self.name, origin=self.origin, output_names=names)
         except TypeRuleError as error:
             raise TypeRuleError(f"{self}: {error.message}", hint=error.hint) from error
         return node.outputs

@@ -9,9 +9,7 @@ import numpy as np
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.frontends.onnx.tensors import tensor_array
-
-_LARGEST = 1 << 33
-"""Bytes: more than any network's constants; a larger request comes from a broken model."""
+from convc.types import TensorType
 
 
 @onnx_op("Constant")
@@ -19,7 +17,7 @@ def constant(call: Call) -> Result:
     """A tensor, number or list stated in the node."""
     stated = [a.name for a in call.proto.attribute]
     if stated == ["value"]:
-        return tensor_array(call.tensor("value"), f"the value of {call}")
+        return tensor_array(call.tensor("value"), f"The value of {call}", call.scope.folder)
     if stated == ["value_float"]:
         return np.asarray(call.real("value_float"), np.float32)
     if stated == ["value_floats"]:
@@ -39,11 +37,11 @@ def constant_of_shape(call: Call) -> Result:
     shape = call.constant_ints(0, "shape")
     value = np.zeros(1, np.float32)
     if call.has("value"):
-        value = tensor_array(call.tensor("value"), f"the value of {call}")
-    if shape is None or min(shape, default=0) < 0 or value.size != 1:
-        call.malformed(f"shape {shape} and value {value.tolist()} do not give a tensor.")
-    if math.prod(shape) * value.itemsize > _LARGEST:
-        call.malformed(f"a constant of shape {shape} would not fit into {_LARGEST >> 30} GiB.")
+        value = tensor_array(call.tensor("value"), f"The value of {call}", call.scope.folder)
+    if shape is None or value.size != 1:
+        call.malformed(f"shape {shape} and a value of {value.size} numbers do not give a tensor.")
+    kind = TensorType(shape, str(value.dtype))
+    call.afford(kind, kind.nbytes)
     return np.full(shape, value.reshape(-1)[0])
 
 
@@ -68,9 +66,12 @@ def arange(call: Call) -> Result:
     if start is None or limit is None or delta is None or {start.size, limit.size, delta.size} != {1}:
         call.malformed("start, limit and delta must be single numbers.")
     first, last, step = start.item(), limit.item(), delta.item()
-    if not step or abs((last - first) / step) * start.itemsize > _LARGEST:
+    steps = (last - first) / step if step else math.nan
+    if not math.isfinite(steps):
         call.malformed(f"a range from {first} to {last} in steps of {step} has no sensible length.")
-    count = max(0, math.ceil((last - first) / step))
+    count = max(0, math.ceil(steps))
+    kind = TensorType((count,), str(start.dtype))
+    call.afford(kind, kind.nbytes)
     return np.asarray(first + np.arange(count) * step, start.dtype)
 
 
@@ -80,4 +81,6 @@ def nonzero(call: Call) -> Result:
     array = call.constant(0, "X")
     if array is None:
         call.malformed("input 0 is missing.")
+    kind = TensorType((array.ndim, int(np.count_nonzero(array))), "int64")
+    call.afford(kind, array.nbytes + kind.nbytes)
     return np.asarray(np.nonzero(array), np.int64)

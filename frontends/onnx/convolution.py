@@ -7,7 +7,7 @@ from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.frontends.onnx.windows import Geometry, geometry, halves
 from convc.ops.common import Pads
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
-from convc.types import Shape
+from convc.types import Shape, TensorType
 
 
 def _kernel(call: Call) -> Shape:
@@ -35,7 +35,20 @@ def conv_transpose(call: Call) -> Result:
     if call.has("output_shape") or call.text("auto_pad", "NOTSET").startswith("SAME"):
         pads, extra = _transposed_padding(call, window, extra)
     attrs = ConvTransposeAttrs(window.strides, window.dilations, pads, call.integer("group", 1), extra)
+    _afford_canvas(call, window, extra)
     return call.emit("conv_transpose", [call.input(0), call.input(1), call.optional(2)], attrs)
+
+
+def _afford_canvas(call: Call, window: Geometry, extra: Shape) -> None:
+    """Refuse a result that is too large before padding crops it: it may be computed whole."""
+    x = call.input(0).type
+    canvas = (
+        stride * (n - 1) + dilation * (kernel - 1) + 1 + more
+        for n, kernel, stride, dilation, more in zip(
+            x.shape[2:], window.kernel, window.strides, window.dilations, extra, strict=True
+        )
+    )
+    call.afford(TensorType((x.shape[0], call.input(1).type.shape[1], *canvas), x.dtype))
 
 
 def _transposed_padding(call: Call, window: Geometry, extra: Shape) -> tuple[Pads, Shape]:

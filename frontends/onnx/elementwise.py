@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import onnx
 
 from convc.frontends.onnx.call import Call
@@ -72,22 +73,53 @@ def variadic(call: Call) -> Result:
 
 @onnx_op("Pow")
 def power(call: Call) -> Result:
-    """The exponent may have a dtype of its own (from opset 12 on)."""
+    """The exponent may have a dtype of its own (from opset 12 on), in which nothing of it is lost."""
     x, exponent = call.input(0), call.input(1)
-    return call.emit("pow", [x, _as(call, exponent, x)])
+    wide = _power_dtype(call, x, exponent)
+    if wide == x.type.dtype:
+        return call.emit("pow", [x, _as(call, exponent, wide)])
+    result = call.part("pow", [_as(call, x, wide), _as(call, exponent, wide)])
+    return call.emit("cast", [result], CastAttrs(x.type.dtype))
 
 
-def _as(call: Call, value: Value, like: Value) -> Value:
-    """`value` in the dtype of `like`."""
-    if value.type.dtype == like.type.dtype:
-        return value
-    return call.part("cast", [value], CastAttrs(like.type.dtype))
+def _power_dtype(call: Call, x: Value, exponent: Value) -> str:
+    """What a power is computed in: float64 where an integer's exponent is none, else the base's dtype, or
+    the exponent's where that holds more.
+    """
+    if not exponent.type.is_float or exponent.type.dtype == x.type.dtype:
+        return x.type.dtype
+    if not x.type.is_float:
+        return "float64"
+    known = call.graph.constant(exponent)
+    with np.errstate(over="ignore"):
+        if known is not None and np.array_equal(known.astype(x.type.dtype).astype(known.dtype), known):
+            return x.type.dtype
+    return max(x.type, exponent.type, key=lambda kind: kind.itemsize).dtype
+
+
+def _as(call: Call, value: Value, dtype: str) -> Value:
+    """`value` in another dtype."""
+    return value if value.type.dtype == dtype else call.part("cast", [value], CastAttrs(dtype))
 
 
 @onnx_op("Mod")
 def mod(call: Call) -> Result:
-    """Remainder with the sign of the divisor, or of the dividend with `fmod`."""
+    """Remainder with the sign of the divisor, or of the dividend with `fmod`, which floats must have."""
     return call.emit("mod", [call.input(0), call.input(1)], ModAttrs(call.flag("fmod")))
+
+
+@onnx_op("Mod", since=28)
+def mod_of_floats(call: Call) -> Result:
+    """Floats may do without `fmod` as well: then a remainder of the other sign is moved by the divisor."""
+    x, y = call.input(0), call.input(1)
+    if call.flag("fmod") or not x.type.is_float:
+        return mod(call)
+    rest, zero = call.part("mod", [x, y], ModAttrs(fmod=True)), call.scalar(0, x)
+    below = call.part("less", [y, zero])
+    astray = call.part("xor", [call.part("less", [rest, zero]), below])
+    moved = call.part("where", [astray, call.part("add", [rest, y]), rest])
+    signed_zero = call.part("where", [below, call.scalar(-0.0, x), zero])
+    return call.emit("where", [call.part("equal", [rest, zero]), signed_zero, moved])
 
 
 @onnx_op("Where")

@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from convc.errors import UnsupportedError
+from convc.frontends.models import HasGraph, own_graph
 from convc.frontends.onnx import export_joined  # noqa: F401  (registers exporters)
 from convc.frontends.onnx.export_ops import EXPORTERS
 from convc.frontends.onnx.tensors import onnx_dtype
@@ -24,11 +25,12 @@ _LARGEST = (1 << 31) - (1 << 20)
 """Bytes of weights: protobuf messages end at 2 GiB, and the nodes take some space too."""
 
 
-def to_onnx(graph: Graph) -> onnx.ModelProto:
-    """The graph as an ONNX model of opset 21 that computes the same, whatever its layouts and epilogues.
+def to_onnx(graph: Graph | HasGraph) -> onnx.ModelProto:
+    """The network as an ONNX model of opset 21 that computes the same, whatever its layouts and epilogues.
 
     Raises UnsupportedError when its weights exceed the 2 GiB that a protobuf message holds.
     """
+    graph = own_graph(graph)
     size = sum(a.nbytes for a in graph.constants.values())
     if size > _LARGEST:
         raise UnsupportedError(

@@ -11,6 +11,9 @@ import onnx
 from convc.errors import ModelError
 from convc.types import Array, Shape
 
+_DIGITS = 19
+"""Of a size in bytes: that of a file is below 2**63."""
+
 
 def external_array(
     tensor: onnx.TensorProto, what: str, folder: str | None, dtype: np.dtype[np.generic], shape: Shape
@@ -24,7 +27,8 @@ def external_array(
         raise ModelError(
             f"{what} states {length} bytes of external data; {dtype}{list(shape)} needs {needed}."
         )
-    start, size = offset or 0, os.path.getsize(path)
+    start = offset or 0
+    size = os.path.getsize(path)
     if start + needed > size:
         raise ModelError(
             f"{what} needs bytes {start} to {start + needed} of '{path}', which has {size}.",
@@ -32,7 +36,10 @@ def external_array(
         )
     if not needed:
         return np.zeros(shape, dtype)
-    mapped = np.memmap(path, np.uint8, "r", start, (needed,)).view(np.ndarray)
+    try:
+        mapped = np.memmap(path, np.uint8, "r", start, (needed,)).view(np.ndarray)
+    except OSError as error:
+        raise ModelError(f"{what} cannot be read from '{path}': {error.strerror}.") from error
     array: Array = mapped.view(dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
     return array if array.flags.aligned else array.copy()
 
@@ -44,6 +51,8 @@ def _checked_path(location: str, what: str, folder: str | None) -> str:
             f"{what} is stored in '{location}', but a model in memory has no folder.",
             hint="Give the path of the .onnx file instead.",
         )
+    if "\0" in location:
+        raise ModelError(f"{what} is stored in '{location}', which is no name of a file.")
     root = os.path.realpath(folder)
     path = os.path.realpath(os.path.join(root, location))
     windows_style = "\\" in location or location[1:2] == ":"
@@ -64,6 +73,7 @@ def _number(entries: dict[str, str], key: str, what: str) -> int | None:
     text = entries.get(key)
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise ModelError(f"{what} has the external {key} '{text}', which is no number of bytes.")
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        shown = text if len(text) <= 2 * _DIGITS else f"{text[:_DIGITS]}... ({len(text)} characters)"
+        raise ModelError(f"{what} has the external {key} '{shown}', which is no number of bytes.")
     return int(text)

@@ -10,7 +10,11 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from convc.errors import ModelError, UnsupportedError
+from convc.formats import MODEL, not_a
+from convc.frontends.models import graph_of
+from convc.frontends.onnx.structure import check_structure
 from convc.frontends.onnx.tensors import tensor_array
+from convc.ir import Graph
 from convc.types import Array
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
@@ -24,36 +28,40 @@ class Model:
     weights: dict[str, Array]
     name: str
     """How messages call the model: its file's name, or that of its graph."""
+    folder: str | None
+    """Where external data lie; None for a model in memory."""
 
 
 def load(source: ModelSource) -> Model:
     """Read a model. Raises ModelError when the file is missing, truncated, not ONNX, or lacks data."""
+    if isinstance(graph_of(source), Graph):
+        raise ModelError("That is no ONNX model, but a Graph already.", hint="Use it as it is.")
     if isinstance(source, onnx.ModelProto):
-        proto, folder = onnx.ModelProto(), None
-        _copy_without_weights(source, proto)
-        initializers = source.graph.initializer
+        whole, folder = source, None
         name = source.graph.name or "model"
     else:
         path = os.fspath(source)
-        proto, folder = _parse(path), os.path.dirname(os.path.abspath(path))
-        initializers = proto.graph.initializer
+        whole, folder = _parse(path), os.path.dirname(os.path.abspath(path))
         name = os.path.basename(path)
-    _check(proto, name)
-    if proto.graph.sparse_initializer or (
-        isinstance(source, onnx.ModelProto) and source.graph.sparse_initializer
-    ):
+    _check(whole, name, None if isinstance(source, onnx.ModelProto) else source)
+    check_structure(whole, str(name))
+    weights = weights_of(whole.graph, name, folder)
+    proto = onnx.ModelProto()
+    _copy_without_weights(whole, proto)
+    return Model(proto, weights, name, folder)
+
+
+def weights_of(graph: onnx.GraphProto, name: str, folder: str | None) -> dict[str, Array]:
+    """The initialisers of a graph called `name`, as arrays. Raises ModelError and UnsupportedError."""
+    if graph.sparse_initializer:
         raise UnsupportedError(f"'{name}' has sparse initialisers.", hint="Store them as dense tensors.")
     weights: dict[str, Array] = {}
-    for tensor in initializers:
+    for tensor in graph.initializer:
         what = f"Initialiser '{tensor.name}' of '{name}'"
         if tensor.name in weights:
             raise ModelError(f"{what} occurs twice.")
         weights[tensor.name] = tensor_array(tensor, what, folder)
-    if not isinstance(source, onnx.ModelProto):
-        bare = onnx.ModelProto()
-        _copy_without_weights(proto, bare)
-        proto = bare
-    return Model(proto, weights, name)
+    return weights
 
 
 def _parse(path: str) -> onnx.ModelProto:
@@ -72,10 +80,9 @@ def _parse(path: str) -> onnx.ModelProto:
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
-        raise ModelError(
-            f"'{path}' is not an ONNX model, or is truncated ({len(data)} bytes).",
-            hint="Export or download the model again.",
-        ) from error
+        what, advice = not_a(path, MODEL)
+        cut = "" if advice else f", or is truncated ({len(data)} bytes)"
+        raise ModelError(f"{what}{cut}.", hint=advice or "Export or download the model again.") from error
     return proto
 
 
@@ -98,9 +105,10 @@ def _copy_field(target: object, descriptor: object, value: object) -> None:
         setattr(target, name, value)
 
 
-def _check(proto: onnx.ModelProto, name: str) -> None:
+def _check(proto: onnx.ModelProto, name: str, path: str | os.PathLike[str] | None) -> None:
     """Any file of a few bytes may parse as an empty message; a model has a graph and names its opset."""
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
-        raise ModelError(f"'{name}' is not an ONNX model: it contains no graph.", hint="Is it truncated?")
+        what, advice = (f"'{name}' is not an ONNX model", "") if path is None else not_a(path, MODEL)
+        raise ModelError(f"{what}: it contains no graph.", hint=advice or "Is it truncated?")
     if not proto.opset_import:
         raise ModelError(f"'{name}' does not say which opset it uses.", hint="Export the model again.")

@@ -24,12 +24,23 @@ _MOVING = frozenset(
 """Operators that move elements and compute none: they need no float64, and reshape need not copy weights."""
 
 
-def evaluate_constant(op: str, attrs: Attrs | None, inputs: Sequence[Array | None]) -> list[Array]:
-    """The outputs of `op` on constants, in the dtypes that its type rule gives. Raises TypeRuleError."""
+_FREE = frozenset(("reshape", "identity", "dropout"))
+"""Operators whose result shares their input's memory."""
+
+
+def work_of(op: str, attrs: Attrs, inputs: Sequence[TensorType | None], results: Sequence[TensorType]) -> int:
+    """What evaluating an operator takes: bytes that are read and written, and products."""
+    if op in _FREE:
+        return 0
+    moved = sum(t.nbytes for t in (*inputs, *results) if t is not None)
+    return moved + opdef(op).cost(attrs, inputs, results).multiply_adds
+
+
+def evaluate_constant(
+    op: str, attrs: Attrs, inputs: Sequence[Array | None], results: Sequence[TensorType]
+) -> list[Array]:
+    """The outputs of `op` on constants, which have the types `results`. Raises TypeRuleError."""
     definition = opdef(op)
-    attrs = definition.attrs() if attrs is None else attrs
-    types = [None if a is None else TensorType(tuple(a.shape), str(a.dtype)) for a in inputs]
-    results = definition.infer(attrs, types)
     arguments = [
         a if a is None or op in _MOVING or a.dtype.kind != "f" else a.astype(np.float64) for a in inputs
     ]

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 Result: TypeAlias = "Array | Sequence[Value]"
 Handler: TypeAlias = "Callable[[Call], Result]"
 
+DOMAINS = ("", "ai.onnx")
+"""The names of ONNX's own set of operators."""
 OLDEST, NEWEST = 7, 28
 """The range of opsets whose semantics the handlers follow."""
 
 _HANDLERS: dict[str, list[tuple[int, Handler]]] = {}
+_EARLY: dict[str, Handler] = {}
+"""Operators whose form before opset OLDEST differs, yet can be followed."""
 
 
 def onnx_op(*op_types: str, since: int = 1) -> Callable[[Handler], Handler]:
@@ -37,8 +41,20 @@ def onnx_op(*op_types: str, since: int = 1) -> Callable[[Handler], Handler]:
     return record
 
 
+def early_op(*op_types: str) -> Callable[[Handler], Handler]:
+    """Decorator: the function imports these operators before opset OLDEST."""
+
+    def record(handler: Handler) -> Handler:
+        _EARLY.update(dict.fromkeys(op_types, handler))
+        return handler
+
+    return record
+
+
 def find(op_type: str, opset: int) -> Handler | None:
     """The handler for an operator of the default domain at an opset, or None when there is none."""
+    if opset < OLDEST and op_type in _EARLY:
+        return _EARLY[op_type]
     fitting = [handler for since, handler in _HANDLERS.get(op_type, ()) if since <= opset]
     return fitting[-1] if fitting else None
 
@@ -49,7 +65,7 @@ def known_opset(op_type: str, opset: int) -> int | None:
     Outside OLDEST to NEWEST an operator is as good as inside where its definition has not changed on the way.
     """
     nearest = min(max(opset, OLDEST), NEWEST)
-    if nearest == opset:
+    if nearest == opset or (0 < opset < OLDEST and op_type in _EARLY):
         return opset
     try:
         versions = {onnx.defs.get_schema(op_type, version).since_version for version in (opset, nearest)}

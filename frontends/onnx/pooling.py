@@ -9,6 +9,9 @@ from convc.ops.pool import AveragePoolAttrs, LpPoolAttrs, MaxPoolAttrs
 from convc.ops.reduce import ReduceAttrs, ReduceLpAttrs
 from convc.types import Shape
 
+LARGEST_P = 64
+"""Powers are written out as products. Beyond this they leave float32 for nearly every number."""
+
 
 @onnx_op("MaxPool")
 def max_pool(call: Call) -> Result:
@@ -34,10 +37,16 @@ def average_pool(call: Call) -> Result:
 def lp_pool(call: Call) -> Result:
     """The p-norm under a window."""
     w = geometry(call)
-    attrs = LpPoolAttrs(
-        w.kernel, w.strides, w.dilations, w.pads, call.flag("ceil_mode"), call.integer("p", 2)
-    )
+    attrs = LpPoolAttrs(w.kernel, w.strides, w.dilations, w.pads, call.flag("ceil_mode"), _exponent(call))
     return call.emit("lp_pool", [call.input(0)], attrs)
+
+
+def _exponent(call: Call) -> int:
+    """The p of a p-norm."""
+    p = call.integer("p", 2)
+    if not 0 < p <= LARGEST_P:
+        call.malformed(f"attribute p = {p}; a norm's exponent is between 1 and {LARGEST_P}.")
+    return p
 
 
 def _spatial_axes(call: Call) -> Shape:
@@ -62,4 +71,4 @@ def global_max_pool(call: Call) -> Result:
 @onnx_op("GlobalLpPool")
 def global_lp_pool(call: Call) -> Result:
     """The p-norm over all spatial axes."""
-    return call.emit("reduce_lp", [call.input(0)], ReduceLpAttrs(_spatial_axes(call), p=call.integer("p", 2)))
+    return call.emit("reduce_lp", [call.input(0)], ReduceLpAttrs(_spatial_axes(call), p=_exponent(call)))

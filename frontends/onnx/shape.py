@@ -207,6 +207,8 @@ def pad(call: Call) -> Result:
         call.malformed(
             f"pads {list(pads)} do not fit {len(axes)} axes of the input {call.input(0).type.shape}."
         )
+    if not rank:
+        return call.emit("identity", [call.input(0)])
     amounts = [(0, 0)] * rank
     for i, axis in enumerate(axes):
         amounts[axis] = (pads[i], pads[len(axes) + i])

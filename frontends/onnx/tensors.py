@@ -10,7 +10,8 @@ from onnx import numpy_helper
 
 from convc.errors import ModelError, UnsupportedError
 from convc.frontends.onnx.external import external_array
-from convc.types import DTYPES, Array
+from convc.frontends.onnx.limits import size_fault
+from convc.types import DTYPES, Array, TensorType
 
 _PROTO = onnx.TensorProto
 _NAMES = {
@@ -31,6 +32,8 @@ def dtype_name(number: int) -> str | None:
 
 def onnx_dtype(dtype: str) -> int:
     """The number of ONNX's TensorProto.DataType for a dtype."""
+    if dtype == "bfloat16":  # which models may not have, though GPUs compute in it
+        return int(_PROTO.BFLOAT16)
     return next(int(number) for number, name in _NAMES.items() if name == dtype)
 
 
@@ -51,8 +54,8 @@ def tensor_array(tensor: onnx.TensorProto, what: str, folder: str | None = None)
             f"{what} has data type {type_text(tensor.data_type)}.", hint=f"convc knows {', '.join(DTYPES)}."
         )
     shape = tuple(tensor.dims)
-    if min(shape, default=0) < 0:
-        raise ModelError(f"{what} has the shape {shape}, with a negative extent.")
+    if fault := size_fault(TensorType(shape, dtype)):
+        raise ModelError(f"{what} has {fault}.")
     if tensor.HasField("segment"):
         raise UnsupportedError(f"{what} is stored in segments.")
     kind = np.dtype(dtype)
@@ -68,5 +71,8 @@ def tensor_array(tensor: onnx.TensorProto, what: str, folder: str | None = None)
     found = len(getattr(tensor, _FIELDS.get(dtype, "int32_data")))
     if found != math.prod(shape):
         raise ModelError(f"{what} has {found} elements; {dtype}{list(shape)} needs {math.prod(shape)}.")
-    array: Array = numpy_helper.to_array(tensor)
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise ModelError(f"{what} holds numbers that are no {dtype}.") from error
     return array

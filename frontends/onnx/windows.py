@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from convc.frontends.onnx.call import Call
 from convc.ops.common import Pads
-from convc.types import Shape
+from convc.types import Shape, TensorType
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ def geometry(call: Call, kernel: Shape | None = None) -> Geometry:
         call.malformed(
             f"kernel {list(stated)}, strides {list(strides)}, dilations {list(dilations)} must be positive."
         )
-    return Geometry(stated, strides, dilations, padding(call, shape[2:], stated, strides, dilations))
+    window = Geometry(stated, strides, dilations, padding(call, shape[2:], stated, strides, dilations))
+    padded = (n + sum(pair) for n, pair in zip(shape[2:], window.pads, strict=True))
+    call.afford(TensorType((*shape[:2], *padded), call.input(0).type.dtype))
+    return window
 
 
 def padding(call: Call, sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape) -> Pads:

@@ -23,10 +23,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tvm.tirx import IndexMap
-
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cpu.direct import accumulate
+from convc.schedules.rows import join
 from convc.target import Target
 from convc.tiling.product import (
     blocks_last,
@@ -37,7 +36,7 @@ from convc.tiling.product import (
     im2col_tile,
     im2col_tiles,
 )
-from convc.tiling.registers import Tile, flatten
+from convc.tiling.registers import Tile
 from convc.workload import OUTPUT, PATCHES, PRODUCT, ConvShape, Workload
 
 
@@ -82,13 +81,7 @@ def apply(sch: Any, w: Workload, target: Target, config: Im2colConfig) -> None:
             f"{config} needs more than the {target.registers} vector registers of {target.name}."
         )
     product, output = sch.get_sblock(PRODUCT), sch.get_sblock(OUTPUT)
-    extents = w.outputs[0].shape[2:]
-    by_pixel = IndexMap.from_func(
-        lambda n, b, *rest: [n, b, flatten(rest[:-1], extents), rest[-1]],
-        ndim=3 + len(extents),
-        index_dtype="int32",
-    )
-    sch.transform_block_layout(output, by_pixel)
+    join(sch, output, first=2, count=w.outputs[0].rank - 2)
     n, block, pixels, lane = sch.get_loops(output)
     block, block_tile = sch.split(block, [None, config.blocks])
     gathered = gathers(ConvShape.of(w), target)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tvm.tirx import IndexMap
-
 from convc.schedules.blocks import extent
 from convc.schedules.cuda.fragments import CHUNK, SHARED, WARP
+from convc.schedules.rows import rearrange
 from convc.target import Target
 from convc.tiling.device_products import product_of
 from convc.workload import Workload
@@ -24,8 +23,7 @@ def by_row(sch: Any, output: Block, w: Workload, target: Target) -> tuple[Loop, 
     def place(*index: Any) -> list[Any]:
         return [i for i in product.place(index) if i is not None]
 
-    ndim = len(w.outputs[0].physical)
-    sch.transform_block_layout(output, IndexMap.from_func(place, ndim=ndim, index_dtype="int32"))
+    rearrange(sch, output, place)
     loops = sch.get_loops(output)
     if len(loops) == 2:
         loops = [sch.add_unit_loop(loops[0]), *loops]

@@ -61,6 +61,7 @@ SOURCE = """
 #include <unistd.h>
 #define MARKER "%(marker)s"
 const int convc_step_count = %(steps)d;
+const int convc_keeps_denormals = 0;
 static int calls;
 static pthread_t other;
 static void *crash(void *unused) { abort(); }

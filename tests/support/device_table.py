@@ -82,6 +82,7 @@ LINEAR = (
     Row(product("bias-of-rows", "gemm", GemmAttrs(beta=0.5), (7, 16), (16, 20), (7, 20)), ADD_BIASED),
     Row(product("bias-in-full", "gemm", GemmAttrs(), (5, 32), (32, 64), (5, 64), bias=True), ADD_BIASED),
     Row(product("rows", "matmul", Attrs(), (2, 3, 11, 24), (24, 9)), ADD),
+    Row(product("maps", "matmul", Attrs(), (2, 7, 7, 16), (16, 24)), ADD),
     Row(product("operand", "matmul", Attrs(), (3, 7, 16), (16, 24)), ADD, {}, ((7, 1),)),
     Row(product("one-row", "matmul", Attrs(), (1, 8), (8, 1))),
     Row(product("vector", "matmul", Attrs(), (1, 1, 96), (96, 50)), (RELU,)),
@@ -142,7 +143,7 @@ TABLE: dict[str, Tested] = {
     "implicit_gemm": Tested(ImplicitGemm(), {"float32": "fma.rn.f32"}, ALL),
     "implicit_gemm_mma": Tested(ImplicitGemmMma(), MMA, ALL, "ldmatrix.sync", FRAGMENTS),
     "implicit_gemm_wgmma": Tested(
-        ImplicitGemmWgmma(), WGMMA, at_least(64, ALL), "fence.proxy.async", FRAGMENTS, ("sm_90",)
+        ImplicitGemmWgmma(), WGMMA, at_least(64, ALL), "fence.proxy.async.shared::cta;", FRAGMENTS, ("sm_90",)
     ),
 }
 CELLS = [(schedule, precision) for schedule, tested in TABLE.items() for precision in tested.precisions]

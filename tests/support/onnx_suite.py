@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,20 @@ def _array(item: Any) -> Any:
     if isinstance(item, onnx.TensorProto) and item.data_type:
         return numpy_helper.to_array(item)
     return item
+
+
+def disagreement(test: SuiteTest, found: Sequence[Any], expected: Sequence[Any]) -> str:
+    """How results differ from what a test expects, in dtype, shape or beyond its tolerances; else nothing."""
+    if len(found) != len(expected):
+        return f"{len(found)} outputs, not {len(expected)}"
+    for ours, theirs in zip(found, expected, strict=True):
+        if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+            return f"{ours.dtype}{list(ours.shape)}, not {theirs.dtype}{list(theirs.shape)}"
+        try:
+            np.testing.assert_allclose(ours, theirs, rtol=test.rtol, atol=test.atol)
+        except AssertionError as error:
+            return " ".join(str(error).split())
+    return ""
 
 
 def arrays_of(test: SuiteTest) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ typedef int (*Step)(const Call *);
 
 extern const Step convc_steps[];
 extern const int convc_step_count;
+extern const int convc_keeps_denormals;
 extern const size_t convc_workspace_bytes, convc_weights_bytes;
 
 /* Clear the border of a contiguous array of `outer` boxes; a box has `rank` axes of `extent`, then `inner` bytes. */

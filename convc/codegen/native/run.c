@@ -120,6 +120,7 @@ __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *
   char *workspace = take_workspace();
   if (!workspace) return OUT_OF_MEMORY;
   services->begin_call(threads);
+  FloatMode before = enter_own_mode();
   Call call = {inputs, outputs, workspace, weights};
   int status = OK;
   for (int i = 0; i < convc_step_count && status == OK; i++) {
@@ -127,6 +128,7 @@ __attribute__((visibility("default"))) int convc_run(char *const *inputs, char *
     if (convc_steps[i](&call)) status = STEP_FAILED + i;
     if (seconds) seconds[i] = now() - start;
   }
+  leave_own_mode(before);
   services->end_call();
   give_workspace(workspace);
   return status;

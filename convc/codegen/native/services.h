@@ -13,6 +13,12 @@ void begin_call(int threads);
 void end_call(void);
 int parallel_launch(Task task, void *data, int num_task);
 
+/* floats.c: the network's way with floating-point numbers, in the caller and in all tasks of its parallel loops. */
+typedef uint64_t FloatMode;
+FloatMode enter_own_mode(void);
+void leave_own_mode(FloatMode before);
+int launch_in_own_mode(Task task, void *data, int num_task);
+
 /* scratch.c */
 void *workspace_alloc(int device_type, int device_id, uint64_t bytes, int code, int bits);
 int workspace_free(int device_type, int device_id, void *pointer);

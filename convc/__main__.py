@@ -1,0 +1,5 @@
+"""`python -m convc`: the command line."""
+
+from convc.cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""Finding layers by the names that users have for them, wherever a flag or an argument names one.
+
+A layer is called by its own name, by that of a node of the imported model that it came from, or by the module
+whose weights it reads: `conv1` for the reader of `conv1.weight`, whatever the exporter called the node.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from convc.errors import OptionError
+
+
+class Named(Protocol):
+    """A node of a graph, or a layer of a module's plan."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def origin(self) -> tuple[str, ...]: ...
+
+
+L = TypeVar("L", bound=Named)
+
+
+def module_of(weight: str) -> str:
+    """The module that an array belongs to by its name: `layer1.0.conv1` for `layer1.0.conv1.weight`.
+
+    Empty where the name does not tell.
+    """
+    found = re.fullmatch(r"(.+)\.\w+|(.+)_(?:weight|bias|gamma|beta)", weight)
+    return (found[1] or found[2]) if found else ""
+
+
+def layers_named(name: str, layers: Iterable[L], flag: str) -> list[L]:
+    """The layers of that name: the one that has it itself, else all that have it from where they came.
+
+    Raises OptionError, which names close names, where there are none.
+    """
+    known = list(layers)
+    found = [layer for layer in known if layer.name == name] or [x for x in known if name in x.origin]
+    if found:
+        return found
+    close = close_names(name, [n for layer in known for n in (layer.name, *layer.origin)])
+    raise OptionError(
+        f"{flag}: no layer is named '{name}'.",
+        hint=f"Close names: {', '.join(close)}." if close else "See `convc summary` for the names.",
+    )
+
+
+def layer_named(name: str, layers: Iterable[L], flag: str) -> list[L]:
+    """The same, but layers that came from different nodes of the model are too many to mean one of them.
+
+    Several that came from the same node do what it did together.
+    """
+    found = layers_named(name, layers, flag)
+    if len({layer.origin[:1] or layer.name for layer in found}) > 1:
+        raise OptionError(
+            f"{flag}: '{name}' may be any of {len(found)} layers.",
+            hint=f"Give one of these names: {', '.join(layer.name for layer in found)}.",
+        )
+    return found
+
+
+def close_names(name: str, known: Sequence[str], most: int = 3) -> list[str]:
+    """Names that may have been meant: those that end or begin with it as a part, then those spelt alike."""
+    whole = re.compile(rf"(^|\W){re.escape(name)}($|\W)")
+    parts = [n for n in known if name and whole.search(n)]
+    return list(dict.fromkeys([*parts, *difflib.get_close_matches(name, known, n=most, cutoff=0.3)]))[:most]
