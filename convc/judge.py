@@ -87,6 +87,8 @@ class Judgement:
         left = self.unexplained
         if not left.any():
             return True
+        if not self.limit:
+            return False  # nearly all elements are explained, but each by itself
         others = self.suspects & ~left
         bound = FACTOR * self.spread[others].max(initial=0.0)
         return bool(left.sum() <= STRAY * others.sum() and (self._deviation[left] <= bound).all())
