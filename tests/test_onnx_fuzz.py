@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from hostile_models import hostile
 from onnx import numpy_helper
 from onnx_suite import arrays_of, node_tests
 
@@ -109,3 +113,26 @@ def test_damaged_models_never_crash_the_importer(seed: int) -> None:
             refusals.append(str(error))
     assert all(message and "\n" not in message for message in refusals)
     assert MODELS // 4 <= len(refusals) < MODELS  # else it damages too little, or everything
+
+
+# ---- drawn at random
+
+SEEDS = 100
+"""Of models in each run; a wider search is `python tests/support/hostile_models.py FIRST COUNT`."""
+
+
+def test_models_drawn_from_all_kinds_are_imported_or_refused() -> None:
+    """In a child with limits of memory and time, which ends it where an import does not."""
+    script = Path(__file__).parent / "support" / "hostile_models.py"
+    done = subprocess.run([sys.executable, "-P", script, "0", str(SEEDS)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr.splitlines()[-1:]
+    *faults, counts = done.stdout.splitlines()
+    assert faults == []
+    imported, refused, _ = (int(part.split()[0]) for part in counts.split(", "))
+    assert imported + refused == SEEDS
+    assert min(imported, refused) >= SEEDS // 8  # else the edits damage nothing, or everything
+
+
+def test_the_kinds_do_not_depend_on_the_machine() -> None:
+    assert hostile(7) == hostile(7)
+    assert len({hostile(seed) for seed in range(20)}) == 20

@@ -54,6 +54,8 @@ class OpDef(ABC, Generic[A]):
     inputs: ClassVar[tuple[int, int]] = (1, 1)
     elementwise: ClassVar[bool] = False
     """Whether the output at an index depends on the (broadcast) inputs at that index alone."""
+    instructions: ClassVar[int] = 4
+    """About how many vector instructions an elementwise operator takes for a vector of results."""
     linear: ClassVar[bool] = False
     """Whether outputs are sums of products of the inputs, of which rounding loses a part of the terms."""
     moves: ClassVar[bool] = False

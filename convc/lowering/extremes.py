@@ -71,21 +71,22 @@ def key_dtype(dtype: str) -> str:
     return f"int{tirx.const(0, dtype).ty.dtype.bits}"
 
 
-def key(x: Expr, nan: Callable[[str], Expr]) -> Expr:
+def key(x: Expr, *, nan_last: bool) -> Expr:
     """An integer in the order of floats: the bits, those of a negative number but the sign inverted.
 
-    `nan` gives what stands for NaN, the largest integer or the least one; no other number has those.
+    NaN comes after all numbers or before them. The least integer is left out: in CUDA it is no int.
     """
     integers = key_dtype(dtype_of(x))
+    nan = tirx.max_value(integers) if nan_last else tirx.min_value(integers) + 1
 
     def of(x: Expr) -> Expr:
-        return select(tirx.isnan(x), nan(integers), _ordered(tirx.reinterpret(integers, x)))
+        return select(tirx.isnan(x), nan, _ordered(tirx.reinterpret(integers, x)))
 
     return let(x, of)
 
 
 def of_key(value: Expr, dtype: str) -> Expr:
-    """The float that a key stands for; both keys of NaN are NaN's bits."""
+    """The float that a key stands for; those of NaN stand for NaN."""
     return tirx.reinterpret(dtype, let(value, _ordered))
 
 

@@ -158,7 +158,7 @@ def _max_pool(call: Call) -> Sequence[At]:
     if math.prod(call.attrs.kernel) <= _TOGETHER or not call.out.is_float:
         return [_combine(call, extremes.largest, te.max, extremes.lowest(dtype), masks, lambda x: x)]
     least = tirx.min_value(extremes.key_dtype(dtype))
-    found = _combine(call, extremes.largest, te.max, least, masks, lambda x: extremes.key(x, tirx.max_value))
+    found = _combine(call, extremes.largest, te.max, least, masks, lambda x: extremes.key(x, nan_last=True))
     return [lambda *i: extremes.of_key(found(*i), dtype)]
 
 

@@ -87,10 +87,9 @@ def extreme(
     if "float" not in dtype or not math.prod(shape[axis] for axis in axes):
         return fold_axes(read, shape, axes, fold, dtype, lanes, name)
     integers = extremes.key_dtype(dtype)
-    nan = tirx.max_value if fold is MAX else tirx.min_value
 
     def keys(*index: Expr) -> Expr:
-        return extremes.key(read(*index), nan)
+        return extremes.key(read(*index), nan_last=fold is MAX)
 
     folded = fold_axes(keys, shape, axes, fold, integers, lanes, name)
     return lambda *i: extremes.of_key(folded(*i), dtype)

@@ -111,6 +111,8 @@ def define(
 ) -> None:
     """Register a unary operator; `kind` of input as in `must_be`."""
     members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind, "result": result}
+    if kind == "float":  # most are functions: the argument's reduction, a polynomial, the result's scale
+        members["instructions"] = 32
     register(type(name, (Unary,), {**members, "moves": moves, "__module__": __name__}))
 
 

@@ -10,7 +10,7 @@ Numbers are little-endian, of 64 bits in the trailer and of 32 in the seal. The 
 follows its sections, and a file that lost its end is recognised at once: the parts must add up to its size.
 
 CRC-32 is there to notice damage, not malice: it finds every error within 32 bits, and misses one in 2^32 of
-all others. It is in Python's standard library and reads 1.7 GB/s (Zen 3, Python 3.11, zlib 1.2.13, file in
+all others. It is in Python's standard library and reads 2.6 GB/s (Zen 3, Python 3.11, zlib 1.2.13, file in
 memory), twice what SHA-256 does where the processor has instructions for that, and more where it has none.
 """
 

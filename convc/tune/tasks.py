@@ -76,6 +76,7 @@ def tasks(compilation: Compilation) -> list[Task]:
     selector = Selector(
         compilation.target, options.max_error, options.algorithms, measure=options.error_measure
     )
+    selector.check_names(compilation.graph)
     computed = {step.node for step in compilation.program.steps}
     nodes: dict[str, list[Node]] = {}
     for node in compilation.graph.nodes:

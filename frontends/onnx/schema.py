@@ -18,12 +18,19 @@ class Schemas:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._context = onnx.checker.C.CheckerContext()
         self._context.ir_version = model.ir_version
-        self._context.opset_imports = {e.domain: min(e.version, VERSION) for e in model.opset_import}
+        self._context.opset_imports = {
+            entry.domain: max(1, min(entry.version, VERSION)) for entry in model.opset_import
+        }
 
     def fault(self, node: onnx.NodeProto) -> str:
-        """What is wrong with a node, or nothing; the checker cannot judge nodes that hold graphs alone."""
+        """What is wrong with a node, or nothing.
+
+        The checker cannot judge nodes that hold graphs alone, nor find files beside the model.
+        """
         opset = self._context.opset_imports.get(node.domain, 0)
         if opset in WITHDRAWN.get(node.op_type, ()) or any(True for _ in graphs_of(node)):
+            return ""
+        if any(a.t.data_location == onnx.TensorProto.EXTERNAL for a in node.attribute):
             return ""
         try:
             onnx.checker.check_node(node, self._context)
