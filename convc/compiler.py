@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from convc.ir import Attrs, Graph, Node
 from convc.ir.clone import clone
 from convc.layout import LayoutAssignment
 from convc.ops.separable import SeparableAttrs
+from convc.options import Options, keeps_denormals
 from convc.passes.base import Pass
 from convc.passes.convert_precision import ConvertPrecision
 from convc.passes.fuse_max_pool import FuseMaxPool
@@ -47,30 +48,13 @@ from convc.program import Program, Run
 from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo, Weights
 from convc.runtime.module import Module
-from convc.select import DEFAULT_MAX_ERROR, Choice, Records, Selector
+from convc.select import DEFAULT_MAX_ERROR, MEASURES, Choice, Records, Selector
 from convc.target import Target
 from convc.tiling.separable import SeparableShape
 from convc.types import Array, Shape, TensorType
 from convc.workload import ConvShape, Workload
 
 VIEW = "view"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may ask of the compiler; `compile` documents each."""
-
-    target: str = "host"
-    threads: int | None = None
-    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
-    constants: Mapping[str, Any] = field(default_factory=dict)
-    algorithms: Mapping[str, str] = field(default_factory=dict)
-    max_error: float = DEFAULT_MAX_ERROR
-    all_errors: bool = False
-    precision: str = "float32"
-    fast_math: bool = False
-    keep_denormals: bool = False
-    records: Records | None = None
 
 
 @dataclass
@@ -95,6 +79,7 @@ def compile(
     constants: Mapping[str, Any] | None = None,
     algorithms: Mapping[str, str] | None = None,
     max_error: float = DEFAULT_MAX_ERROR,
+    error_measure: str = MEASURES[0],
     precision: str = "float32",
     fast_math: bool = False,
     keep_denormals: bool = False,
@@ -114,6 +99,8 @@ def compile(
         constants: inputs of an ONNX model that are built in, by name: numbers, lists or arrays.
         algorithms: lowering by layer name, to overrule the choice.
         max_error: largest error of a layer, relative to its largest output, that a lowering may have.
+        error_measure: `layer`, or `element`: each element's error is to be in proportion to the magnitudes of
+            its own terms, which fast algorithms do not offer.
         precision: of a GPU's products, `float32`, `tf32`, `float16` or `bfloat16`; inputs and outputs are as
             the model has them, sums are float32.
         fast_math: let the CUDA compiler approximate divisions, roots and transcendental functions, and flush
@@ -138,6 +125,7 @@ def compile(
         constants or {},
         algorithms or {},
         max_error,
+        error_measure,
         precision=precision,
         fast_math=fast_math,
         keep_denormals=keep_denormals,
@@ -176,8 +164,13 @@ def plan(model: Any, options: Options, progress: Progress) -> Compilation:
     digest = "" if isinstance(model, Graph) or not _is_path(model) else _sha256(Path(model))
     with progress.stage("optimise"):
         graph = clone(source)
-        run_pipeline(graph, (*PIPELINE, *fusions(options, target)))
+        run_pipeline(graph, (*pipeline(options), *fusions(options, target)))
     return lower(source, graph, options, target, progress, digest)
+
+
+def pipeline(options: Options) -> tuple[Pass, ...]:
+    """The passes of the pipeline that keep the accuracy asked for."""
+    return tuple(step for step in PIPELINE if step.by_element or options.error_measure != "element")
 
 
 def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
@@ -187,7 +180,7 @@ def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
         converted = () if half == "float32" else (ConvertPrecision(half), RemoveIdentities())
         return AlwaysSubPixel(), MergeSiblings(), *converted
     keep = frozenset(options.algorithms)
-    selector = Selector(target, options.max_error)
+    selector = Selector(target, options.max_error, measure=options.error_measure)
     return FuseSeparable(target, keep), FuseMaxPool(selector.price, keep)
 
 
@@ -197,7 +190,12 @@ def lower(
     """Choose a lowering for each layer of an optimised graph (which is changed) and plan its memory."""
     with progress.stage("select"):
         selector = Selector(
-            target, options.max_error, options.algorithms, options.all_errors, options.records
+            target,
+            options.max_error,
+            options.algorithms,
+            options.all_errors,
+            options.records,
+            options.error_measure,
         )
         choices = LayoutAssignment(graph, selector).run()
     with progress.stage("plan memory"):
@@ -209,20 +207,6 @@ def lower(
         if not keeps_denormals(options, target):
             program.drop_denormals()
     return Compilation(source, options, target, graph, choices, program, digest)
-
-
-def keeps_denormals(options: Options, target: Target) -> bool:
-    """Whether kernels compute with denormal numbers: on a CPU if they are to, on a GPU unless they need not.
-
-    Raises OptionError where both are asked for.
-    """
-    if target.gpu is None:
-        return options.keep_denormals
-    if options.fast_math and options.keep_denormals:
-        raise OptionError(
-            "--keep-denormals contradicts --fast-math, which has GPUs flush them.", hint="Leave one out."
-        )
-    return not options.fast_math
 
 
 @explained("Cannot compile")
@@ -289,7 +273,7 @@ def _write_cuda_module(
 def build_probe(compilation: Compilation, progress: Progress) -> tuple[Module, Graph]:
     """A module that returns the outputs of every layer of the optimised graph, and that graph."""
     graph = clone(compilation.source)
-    run_pipeline(graph)
+    run_pipeline(graph, pipeline(compilation.options))
     values = [value for node in graph.nodes for value in node.outputs]
     graph.set_outputs(values)
     ops = {node.name: node.op for node in graph.nodes}  # layers that were joined are apart here
@@ -337,6 +321,7 @@ def describe(compilation: Compilation) -> Manifest:
             },
             "algorithms": dict(compilation.options.algorithms),
             "max_error": compilation.options.max_error,
+            "error_measure": compilation.options.error_measure,
             "precision": compilation.options.precision,
             "keep_denormals": keeps_denormals(compilation.options, target),
         },

@@ -87,6 +87,8 @@ class Judgement:
         left = self.unexplained
         if not left.any():
             return True
+        if not self.limit:
+            return False  # nearly all elements are explained, but each by itself
         others = self.suspects & ~left
         bound = FACTOR * self.spread[others].max(initial=0.0)
         return bool(left.sum() <= STRAY * others.sum() and (self._deviation[left] <= bound).all())
@@ -108,7 +110,9 @@ class Judgement:
     def error(self) -> float:
         """The largest error, relative to the largest expected value: of the elements that need an explanation
         and have none, or else of those that need none."""
-        counted = ~self.suspects if self.right else self.unexplained
+        counted = self.unexplained
+        if self.right:
+            counted = ~self.suspects if self.limit else np.isfinite(self._deviation)
         worst = float(self._deviation[counted].max(initial=0.0))
         if not worst:
             return 0.0

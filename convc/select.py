@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 from convc.errors import OptionError
 from convc.ir import Attrs, Graph, Node
-from convc.lowering.base import Lowering
+from convc.lowering.base import Lowering, Reach
 from convc.lowering.registry import lowerings
 from convc.naming import layer_named
+from convc.positions import part_reader
 from convc.runtime.manifest import Candidate
 from convc.target import Target
 from convc.tiling.registers import memory_seconds
@@ -26,6 +27,10 @@ from convc.workload import Halo, Workload, covers
 
 DEFAULT_MAX_ERROR = 1e-4
 """Largest error of a layer, relative to its largest output, that selection accepts."""
+
+MEASURES = ("layer", "element")
+"""What errors are relative to: the largest output of a layer, or for each element the sum of its terms'
+magnitudes."""
 
 
 Numbers = Mapping[str, int]
@@ -95,7 +100,7 @@ class Selector:
 
     `algorithms` maps layer names (or names of the nodes that a layer came from) to lowerings that the user
     insists on. `all_errors` estimates the error of every candidate, not only of those that could win.
-    `records` has times that were measured on this target.
+    `records` has times that were measured on this target. `measure` is one of MEASURES.
     """
 
     target: Target
@@ -103,10 +108,17 @@ class Selector:
     algorithms: Mapping[str, str] = field(default_factory=dict)
     all_errors: bool = False
     records: Records | None = None
+    measure: str = MEASURES[0]
     _own: set[str] = field(default_factory=set)
     """Names of layers, which mean them alone, though others may have come from a node of that name."""
     _seen: dict[Workload, list[_Priced]] = field(default_factory=dict)
     _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.measure not in MEASURES:
+            raise OptionError(
+                f"Errors are not measured by '{self.measure}'.", hint=f"Give {' or '.join(MEASURES)}."
+            )
 
     def check_names(self, graph: Graph) -> None:
         """Raise OptionError for an `algorithms` entry that names no layer of the graph, or several."""
@@ -126,7 +138,7 @@ class Selector:
         wanted = self.insisted(node)
         if wanted is not None:
             return self._insist(node, wanted, self._priced(workload), weights)
-        found = self._within_error(workload, weights)
+        found = self._within_error(workload, weights, self._reach(graph, node))
         if not found.allowed:
             least = min(c.error for c in found.candidates if c.error is not None)
             raise OptionError(
@@ -152,16 +164,28 @@ class Selector:
             if wanted not in (None, entry.lowering.name) or entry.refused(weights):
                 continue
             error = entry.lowering.error_bound(entry.options[0].workload, weights)
-            if wanted or entry.lowering.exact or error <= self.max_error:
+            far = _too_far(entry, self._reach())
+            if wanted or (not far and (entry.lowering.exact or error <= self.max_error)):
                 found += entry.options
         return found
 
     def price(self, workload: Workload, weights: Sequence[Array | None]) -> float:
         """Predicted seconds of the cheapest lowering that is accurate enough; infinite where none is."""
-        allowed = self._within_error(workload, weights).allowed
+        allowed = self._within_error(workload, weights, self._reach()).allowed
         return allowed[0].seconds if allowed else float("inf")
 
-    def _within_error(self, workload: Workload, weights: Sequence[Array | None]) -> NodeOptions:
+    def _reach(self, graph: Graph | None = None, node: Node | None = None) -> _Limit:
+        """Up to which inputs the errors of a node may be in proportion to."""
+        if self.measure == "element":
+            return _Limit(Reach.TERMS, "--error-measure element")
+        reader = None if graph is None or node is None else part_reader(graph, node)
+        return (
+            _Limit(Reach.TILE) if reader is None else _Limit(Reach.WINDOW, f"{reader} keeps some positions")
+        )
+
+    def _within_error(
+        self, workload: Workload, weights: Sequence[Array | None], furthest: _Limit
+    ) -> NodeOptions:
         """The options that err little enough with these constant inputs, and all candidates."""
         copies = self._copies_around(workload)
         table: list[Candidate] = []
@@ -170,6 +194,9 @@ class Selector:
             refused = entry.refused(weights)
             if refused:
                 table.append(Candidate(entry.lowering.name, rejected=refused))
+                continue
+            if far := _too_far(entry, furthest):
+                table.append(replace(entry.candidate, rejected=far))
                 continue
             candidate = entry.candidate
             limit = allowed[0].seconds + copies if allowed else float("inf")
@@ -285,6 +312,23 @@ class _Priced:
             predicted_ms=min(o.predicted for o in self.options) * 1e3,
             measured_ms=min(measured) * 1e3 if measured else None,
         )
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """The furthest reach of errors that is allowed, and why."""
+
+    reach: Reach
+    reason: str = ""
+
+
+def _too_far(entry: _Priced, limit: _Limit) -> str:
+    """Why the reach of an algorithm's errors rules it out, or ""."""
+    reach = entry.lowering.reach(entry.options[0].workload)
+    if reach <= limit.reach:
+        return ""
+    whose = "tile" if reach == Reach.TILE else "window"
+    return f"its error is in proportion to the largest input of a {whose} ({limit.reason})"
 
 
 def _corrected(entries: Sequence[_Priced]) -> list[_Priced]:

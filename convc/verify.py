@@ -13,7 +13,7 @@ from convc.judge import Judgement, explain
 from convc.progress import Progress
 from convc.runtime.compare import relative_error
 from convc.runtime.module import Module
-from convc.trial import Trial, arithmetics
+from convc.trial import Trial, arithmetics, by_element
 from convc.types import ROUNDING, Array
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def diverging_layer(compilation: Compilation, feeds: Mapping[str, Array], limit:
     from convc.compiler import build_probe
 
     probe, graph = build_probe(compilation, Progress())
+    limit = 0.0 if by_element(probe.manifest) else limit
     found = dict(zip(graph.output_names, probe.run(None, feeds), strict=True))
     known = {**found, **feeds}
 

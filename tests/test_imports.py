@@ -45,9 +45,20 @@ ORDER = (
     ("workload", "evaluate", "rounding", "runtime", "frontends"),
     ("tiling",),  # what lowering and schedules share
     ("passes", "lowering", "schedules"),
-    ("select", "layout", "memory", "program", "views", "aliases", "allocate", "elimination", "assign"),
+    (
+        "select",
+        "layout",
+        "memory",
+        "program",
+        "views",
+        "aliases",
+        "allocate",
+        "elimination",
+        "assign",
+        "positions",
+    ),
     ("codegen",),
-    ("compiler", "verify", "trial", "judge", "draw"),
+    ("compiler", "options", "verify", "trial", "judge", "draw"),
     ("report", "tune"),
     ("backend", "cli", "__main__"),
 )

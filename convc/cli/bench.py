@@ -98,8 +98,9 @@ def _compile(
     model: Path, out: Path, shapes: dict[str, Shape], constants: dict[str, Any], threads: int | None
 ) -> None:
     from convc import compiler
+    from convc.options import Options
 
-    options = compiler.Options(threads=threads, input_shapes=shapes, constants=constants)
+    options = Options(threads=threads, input_shapes=shapes, constants=constants)
     with Bar() as progress:
         compilation = compiler.plan(model, options, progress)
         compiler.build(compilation, out, progress)

@@ -18,7 +18,7 @@ from convc.progress import Progress
 from convc.types import Array, Shape
 
 if TYPE_CHECKING:
-    from convc.compiler import Options
+    from convc.options import Options
     from convc.select import Records
 
 Decorator = Callable[[Any], Any]
@@ -87,13 +87,14 @@ class CompileFlags:
     threads: int | None
     algorithms: tuple[str, ...]
     max_error: float
+    error_measure: str
     precision: str
     fast_math: bool
     keep_denormals: bool
 
     def options(self, **more: Any) -> Options:
         """What the compiler is asked for. Raises OptionError for flags that do not parse."""
-        from convc.compiler import Options
+        from convc.options import Options
 
         parsed = {
             "input_shapes": parse_shapes(self.input_shapes),
@@ -137,7 +138,14 @@ def compile_options(command: Any) -> Any:
             ),
             click.option(
                 "--max-error", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True,
-                help="Largest error that an algorithm may have, relative to its layer's largest output.",
+                help="Largest error that an algorithm may have, relative to its layer's largest output, for "
+                "inputs of one size; with others a tile's is in proportion to its own largest input.",
+            ),
+            click.option(
+                "--error-measure", type=click.Choice(["layer", "element"]), default="layer",
+                show_default=True,
+                help="`element`: each element's error must be in proportion to its own terms, as those of "
+                "Winograd, FFT and 24-bit weights are not.",
             ),
             click.option(
                 "--precision", default="float32", show_default=True, metavar="DTYPE",

@@ -5,11 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, ClassVar
 
 from convc.target import Target
 from convc.types import PLAIN, Array, Layout, TensorType
 from convc.workload import Halo, Workload
+
+
+class Reach(IntEnum):
+    """Which inputs the error of an output is in proportion to, beyond those that the output depends on.
+
+    An algorithm that adds inputs up before it multiplies them rounds these sums. One large input then costs
+    accuracy in outputs that never see it.
+    """
+
+    TERMS = 0  # the output's own terms: the error is a part of the sum of their magnitudes
+    WINDOW = 1  # the largest input of the output's window
+    TILE = 2  # the largest input of the tile that the output is computed in
 
 
 @dataclass(frozen=True)
@@ -81,8 +94,16 @@ class Lowering(ABC):
         return None
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
-        """Predicted largest error, relative to the largest output; `weights` are the constant inputs."""
+        """Predicted largest error, relative to the largest output; `weights` are the constant inputs.
+
+        It is one for inputs of one size. With others an output's error is at most this part of the largest
+        input in `reach` times the root of the sum of the squares of its weights.
+        """
         return 1e-6
+
+    def reach(self, w: Workload) -> Reach:
+        """Which inputs the error of an output is in proportion to."""
+        return Reach.TERMS
 
 
 def blocked_like(w: Workload, target: Target, *, inputs: Sequence[int]) -> Layouts:

@@ -60,6 +60,21 @@ class CookToom:
     stride: int = 1
 
     @property
+    def contained(self) -> bool:
+        """Whether no product that an output is made of has read an input that the output does not see.
+
+        So it is with two outputs: the inputs that only one of them sees are the first and the last, which the
+        products for the points 0 and infinity alone read.
+        """
+        return not any(
+            self.at[i][f] and self.bt[f][j]
+            for i in range(self.m)
+            for j in range(self.size)
+            if not 0 <= j - i * self.stride < self.r
+            for f in range(len(self.bt))
+        )
+
+    @property
     def size(self) -> int:
         """Inputs of a tile, and products."""
         return (self.m - 1) * self.stride + self.r

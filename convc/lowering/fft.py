@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from convc.lowering import fft_kernel
-from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.base import Layouts, Lowering, Reach, blocked_like
 from convc.target import Target
 from convc.tiling import dft
 from convc.tiling.fft import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, reach, seconds, spans
@@ -111,6 +111,9 @@ class Fft(Lowering):
         exact = convolve_tiles(t, x.astype(np.float64), u, depthwise=s.depthwise)
         error = np.abs(convolve_tiles(t, x, u, depthwise=s.depthwise) - exact).max()
         return float(2 * error / max(np.abs(exact).max(), np.finfo(np.float32).tiny))
+
+    def reach(self, w: Workload) -> Reach:
+        return Reach.TILE
 
 
 def compute(w: Workload, t: Tiling, target: Target) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm import te, tirx
 
-from convc.lowering.base import Layouts, Lowering
+from convc.lowering.base import Layouts, Lowering, Reach
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.weights import encoded, magnitude, parameter, refusal, restored, storage_error, stored
@@ -143,6 +143,9 @@ class Gemm24(Gemm):
         matrix = weights[1]
         assert matrix is not None
         return super().error_bound(w, weights) + storage_error(matrix, _gain(w))
+
+    def reach(self, w: Workload) -> Reach:
+        return Reach.WINDOW  # what stands for weights of zero is multiplied too
 
 
 def _gain(w: Workload) -> float:

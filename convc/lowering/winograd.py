@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm import te, tirx
 
-from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.base import Layouts, Lowering, Reach, blocked_like
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.lowering.filtering import largest_gain, sampled_error, transformed
@@ -208,6 +208,10 @@ class Winograd(Lowering):
         kernel = weights[1]
         assert kernel is not None
         return sampled_error(kernel, Tiling.of(ConvShape.of(w), self.m).algorithms, self.storage)
+
+    def reach(self, w: Workload) -> Reach:
+        algorithms = Tiling.of(ConvShape.of(w), self.m).algorithms
+        return Reach.WINDOW if all(a.contained for a in algorithms) else Reach.TILE
 
 
 class Winograd2(Winograd):

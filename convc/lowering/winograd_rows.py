@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.base import Layouts, Lowering, Reach, blocked_like
 from convc.lowering.cook_toom import POINTS, CookToom, cook_toom
 from convc.lowering.direct import pack_vector, refusal
 from convc.lowering.filtering import sampled_error, transformed
@@ -93,6 +93,9 @@ class WinogradRows(Lowering):
         kernel = weights[WEIGHTS]
         assert kernel is not None
         return sampled_error(_one_axis(kernel), (_algorithm(ConvShape.of(w)),))
+
+    def reach(self, w: Workload) -> Reach:
+        return Reach.WINDOW if _algorithm(ConvShape.of(w)).contained else Reach.TILE
 
 
 def _algorithm(s: ConvShape) -> CookToom:

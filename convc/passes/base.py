@@ -57,6 +57,8 @@ class Pass(ABC):
     """A transformation of a graph, in place. Options are the fields of the (frozen) subclass."""
 
     name: ClassVar[str]
+    by_element: ClassVar[bool] = True
+    """Whether it changes no more of each sum than rounding of its own terms does."""
 
     @abstractmethod
     def run(self, graph: Graph) -> Changes:

@@ -211,4 +211,5 @@ class SeparateKernels(RulePass):
     """Split kernels of low rank into one-dimensional ones."""
 
     name: ClassVar[str] = "separate-kernels"
+    by_element: ClassVar[bool] = False  # of a small weight as much may be lost as of a large one
     rules = (LowRankToPair(),)

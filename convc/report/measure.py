@@ -33,12 +33,13 @@ from typing import Any
 import numpy as np
 
 from convc import children
-from convc.compiler import Compilation, Options, build, lower
+from convc.compiler import Compilation, build, lower
 from convc.errors import CompileError
 from convc.evaluate import evaluate
 from convc.files import Scratch
 from convc.ir import Graph, Node, Value
 from convc.ops.linear import GemmAttrs
+from convc.options import Options
 from convc.progress import Progress
 from convc.runtime.compare import relative_error
 from convc.runtime.manifest import Candidate, LayerPlan

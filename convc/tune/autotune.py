@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convc.compiler import Compilation, Options, build, plan
+from convc.compiler import Compilation, build, plan
 from convc.errors import OptionError, TargetError
 from convc.files import Scratch, explained
 from convc.naming import layer_named
+from convc.options import Options
 from convc.progress import Progress
 from convc.runtime.module import Module
 from convc.tune.boards import board_stations

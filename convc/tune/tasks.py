@@ -73,7 +73,9 @@ def canonical(config: Config) -> str:
 def tasks(compilation: Compilation) -> list[Task]:
     """The distinct layers of an untuned compilation that have several candidates; the dearest come first."""
     options = compilation.options
-    selector = Selector(compilation.target, options.max_error, options.algorithms)
+    selector = Selector(
+        compilation.target, options.max_error, options.algorithms, measure=options.error_measure
+    )
     selector.check_names(compilation.graph)
     computed = {step.node for step in compilation.program.steps}
     nodes: dict[str, list[Node]] = {}
