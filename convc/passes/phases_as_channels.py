@@ -165,7 +165,7 @@ def _interleaved(graph: Graph, node: Node, axes: Axes, value: Value) -> Value:
     name, strides = f"{node.name}.interleave", [axis.stride for axis in axes]
 
     def then(op: str, value: Value, attrs: Attrs) -> Value:
-        return graph.add(op, [value], attrs, name=name, origin=node.origin, before=node).output
+        return graph.add(op, [value], attrs, name=name, before=node).output
 
     n, k, *extents = node.output.type.shape
     counts = [axis.count for axis in axes]
@@ -199,7 +199,7 @@ def _rest(graph: Graph, node: Node, kept: int, value: Value) -> Value:
     moved = [s if s.operand is None else replace(s, operand=s.operand - shift) for s in steps]
     added = graph.add(
         first.op, inputs, first.attrs,
-        name=f"{node.name}.{first.op}", origin=node.origin, epilogue=moved, arity=2, before=node,
+        name=f"{node.name}.{first.op}", epilogue=moved, arity=2, before=node,
     )  # fmt: skip
     return added.output
 
