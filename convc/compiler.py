@@ -13,7 +13,7 @@ from typing import Any
 
 import convc.codegen.pipeline
 import convc.ops
-from convc import memory
+from convc import arguments, memory
 from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
 from convc.codegen.calibrate import calibrated
@@ -26,7 +26,7 @@ from convc.codegen.link import (
     write_module,
 )
 from convc.codegen.machine import resolve
-from convc.errors import UnsupportedError
+from convc.errors import OptionError, UnsupportedError
 from convc.frontends.models import graph_of
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node
@@ -66,6 +66,19 @@ class Options:
     precision: str = "float32"
     fast_math: bool = False
     records: Records | None = None
+
+    def __post_init__(self) -> None:
+        checked = {
+            "target": arguments.checked_text(self.target, "target", '"host"'),
+            "threads": arguments.checked_threads(self.threads),
+            "algorithms": arguments.checked_algorithms(self.algorithms),
+            "max_error": arguments.checked_number(self.max_error, "max_error", "1e-4"),
+            "precision": arguments.checked_text(self.precision, "precision", '"float16"'),
+        }
+        for name, value in checked.items():  # NumPy's numbers have become Python's
+            object.__setattr__(self, name, value)
+        if self.records is not None and not hasattr(self.records, "answers"):
+            raise OptionError(f"records={self.records!r} has none.", hint="Give convc.open_records(path).")
 
 
 @dataclass
@@ -128,6 +141,7 @@ def compile(
         fast_math=fast_math,
         records=records,
     )
+    cache = arguments.checked_path(cache, "cache")
     compilation = plan(model, options, progress)
     scratch = tempfile.TemporaryDirectory(prefix="convc-")
     module = build(compilation, Path(scratch.name) / "network.so", progress, verify=verify, cache=cache)

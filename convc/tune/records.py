@@ -7,18 +7,20 @@ answered is kept in the module, so that it can be built again as it is.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convc.arguments import checked_path
 from convc.codegen.calibrate import machine_key
 from convc.errors import DatabaseError, ModuleError
 from convc.lowering.base import Lowering
 from convc.runtime import manifest as manifests
 from convc.select import Measured
 from convc.target import Target
-from convc.tune.database import Database, read_lines
+from convc.tune.database import Database, default_path, read_lines
 from convc.tune.judge import winner
 from convc.tune.trial import Machine, Trial
 from convc.workload import Workload
@@ -94,11 +96,12 @@ class _Layer:
         return math.nextafter(self.winner.seconds, math.inf)
 
 
-def open_records(path: Path) -> TunedRecords:
-    """The records in a database, in its export (`.jsonl`), or in a module (`.so`).
+def open_records(path: str | os.PathLike[str] | None = None) -> TunedRecords:
+    """The records in a database (by default the user's), in its export (`.jsonl`), or in a module (`.so`).
 
     Raises DatabaseError or ModuleError for a file that is none.
     """
+    path = checked_path(path, "path") or default_path()
     if path.suffix == ".so":
         return TunedRecords(_listed(map(Trial.from_json, _embedded(path))))
     if path.suffix == ".jsonl":
