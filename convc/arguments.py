@@ -29,9 +29,10 @@ def checked_count(given: Any, name: str, example: str) -> int:
 
 def checked_number(given: Any, name: str, example: str) -> float:
     """A number above 0; infinity is one."""
-    if not isinstance(given, numbers.Real) or isinstance(given, bool) or not given > 0:
+    number = float(given) if isinstance(given, numbers.Real) and not isinstance(given, bool) else 0.0
+    if not number > 0:
         raise OptionError(f"{name}={given!r} is not a number above 0.", hint=f"For instance {example}.")
-    return float(given)
+    return number
 
 
 def checked_text(given: Any, name: str, example: str) -> str:

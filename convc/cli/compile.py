@@ -17,6 +17,7 @@ from convc.cli.options import (
     CompileFlags,
     compile_options,
     json_option,
+    output_of,
     records_in,
     tuning_db_option,
 )
@@ -57,7 +58,9 @@ def command(
     The module is compared with the float64 reference of the whole network on random input; nothing is
     written when it is too far off.
     """
-    out = output or Path(f"{model.stem}.so")
+    if emit and (output or as_json):
+        raise OptionError("--emit prints text and writes no module.", hint="Leave out -o and --json.")
+    out = output_of(model, output)
     start = time.perf_counter()
     # Refuse at once, not after a minute of work, where the module could not be written.
     with nullcontext(Path()) if emit else scratch(out) as folder:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convc.cli.options import threads_option
+from convc.cli.options import once, threads_option
 from convc.errors import InputError, OptionError
+from convc.formats import ARRAY, recognised
 
 if TYPE_CHECKING:
     from convc.types import Array
@@ -33,7 +34,11 @@ def command(module: Path, inputs: tuple[str, ...], output: Path | None, threads:
     from convc.runtime import load
 
     loaded = load(module, threads=threads)
-    feeds = dict(_read(item) for item in inputs)
+    feeds: dict[str, Array] = {}
+    for item in inputs:
+        name, array = _read(item)
+        once(feeds, name, "--input")
+        feeds[name] = array
     names = [t.name for t in loaded.outputs]
     results = dict(zip(names, loaded.run(None, feeds), strict=True))
     if output is not None:
@@ -47,10 +52,20 @@ def _read(item: str) -> tuple[str, Array]:
 
     name, separator, file = item.partition("=")
     if not separator:
-        raise OptionError(f"--input '{item}' is not NAME=FILE.npy.")
+        raise OptionError(
+            f"--input '{item}' is not NAME=FILE.npy.", hint="`convc inspect` shows the names of inputs."
+        )
     try:
-        return name, np.load(file, allow_pickle=False)
+        array = np.load(file, allow_pickle=False)
+        if isinstance(array, np.ndarray):
+            return name, array
+        raise InputError(f"'{file}' for input '{name}' holds several arrays.", hint="Save one by numpy.save.")
     except (OSError, ValueError, EOFError) as error:
+        if (found := recognised(file)) is not None and found != ARRAY:
+            raise InputError(
+                f"'{file}' for input '{name}' is {found.name}, not a NumPy array.",
+                hint="Write the array with numpy.save.",
+            ) from error
         raise InputError(
             f"Cannot read '{file}' for input '{name}': {error}.", hint="Write it with numpy.save."
         ) from error
