@@ -25,7 +25,7 @@ def declared(attrs: A) -> A:
 
     Raises TypeRuleError where a value is none of that type, a float for an integer for instance.
     """
-    kind: type[Attrs] = type(attrs)
+    kind: Any = type(attrs)  # a class is hashable, whatever the types of dataclasses say
     kinds = _kinds(kind)
     return replace(attrs, **{name: _value(kind, getattr(attrs, name), name) for name, kind in kinds.items()})
 
