@@ -21,7 +21,7 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "files", "target", "settings", "formats")
+VALUES = ("types", "errors", "files", "target", "settings", "formats", "arguments")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "types": (),
