@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness bench-tuning \
 	bench-metaschedule
 
-.PHONY: demo test lint types check clean bench-gpu-build $(BENCHMARKS)
+.PHONY: demo test fuzz lint types check clean bench-gpu-build $(BENCHMARKS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits_demo.py
@@ -13,6 +13,11 @@ demo: $(VENV)/.demo
 # Not `python -m pytest`, which would put this folder first and hide the installed package.
 test: $(VENV)/.test
 	$(BIN)/pytest --numprocesses 2
+
+# Random graphs beside onnxruntime: `make fuzz COUNT=5000`.
+COUNT ?= 1000
+fuzz: $(VENV)/.test
+	CONVC_RANDOM_GRAPHS=$(COUNT) $(BIN)/pytest --numprocesses 2 tests/test_random_graphs.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -50,7 +50,7 @@ from convc.runtime.module import Module
 from convc.select import DEFAULT_MAX_ERROR, Choice, Records, Selector
 from convc.target import Target
 from convc.tiling.separable import SeparableShape
-from convc.types import Shape, TensorType
+from convc.types import Array, Shape, TensorType
 from convc.workload import ConvShape, Workload
 
 VIEW = "view"
@@ -100,6 +100,7 @@ def compile(
     keep_denormals: bool = False,
     records: Records | None = None,
     verify: bool = True,
+    verify_inputs: Mapping[str, Array] | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Module:
@@ -122,6 +123,7 @@ def compile(
         records: times measured on the target, see `convc.open_records`; the model decides where it has
             none.
         verify: compare with the float64 reference of the whole graph on random input.
+        verify_inputs: arrays to do that with instead, by input name; others are drawn.
         cache: folder of compiled kernels; default `$CONVC_CACHE` or the user's cache folder.
         progress: is told of stages and notices.
 
@@ -143,7 +145,8 @@ def compile(
     )
     compilation = plan(model, options, progress)
     scratch = Scratch()
-    module = build(compilation, scratch.path / "network.so", progress, verify=verify, cache=cache)
+    path = scratch.path / "network.so"
+    module = build(compilation, path, progress, verify=verify, verify_inputs=verify_inputs, cache=cache)
     module.own(scratch)
     return module
 
@@ -229,6 +232,7 @@ def build(
     progress: Progress,
     *,
     verify: bool = True,
+    verify_inputs: Mapping[str, Array] | None = None,
     cache: Path | None = None,
 ) -> Module:
     """Machine code: compile the kernels, link, verify. Raises VerificationError when results are off."""
@@ -244,7 +248,8 @@ def build(
         from convc.verify import verify_compilation
 
         with progress.stage("verify"):
-            figures = verify_compilation(compilation, Module(path, manifest, target.threads))
+            runs = Module(path, manifest, target.threads)
+            figures = verify_compilation(compilation, runs, progress, verify_inputs)
         manifest = replace(manifest, verification=figures)
     elif verify:
         progress.notice(f"Not verified: code for {target.name} does not run on this machine.")

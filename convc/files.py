@@ -17,6 +17,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from convc.errors import ConvcError, FileError
 
@@ -65,6 +66,21 @@ def _place(error: OSError, what: str) -> str:
 def kind_of(mode: int) -> str:
     """What a file mode is of, where that is no regular file; else "" (see `os.stat`)."""
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: type[ConvcError]) -> Iterator[BinaryIO]:
+    """A regular file, open to be read as bytes. Raises `kind` for what cannot be read, and in the block."""
+    what = f"Cannot read '{path}'"
+    try:
+        other = kind_of(path.stat().st_mode)
+        if other:  # to open a pipe would wait for its writer
+            raise kind(f"{what}: it is {other}.", hint="Give the name of a file.")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise kind(f"{what}: {reason(error)}.") from error
+    with file, explained(what, kind):
+        yield file
 
 
 # ---- folders for what is not finished ----
@@ -144,7 +160,7 @@ def destination(path: str | os.PathLike[str]) -> Path:
         place = Path(os.path.realpath(path))
         mode = _mode(path)
         there = place.parent.is_dir()
-        writable = mode is None or os.access(place, os.W_OK)
+        writable = mode is None or os.access(place, os.W_OK, effective_ids=True)
     except (OSError, ValueError) as error:
         raise FileError(f"{what}: {reason(error)}.", hint="Give another file.") from error
     if mode is not None and kind_of(mode):

@@ -103,6 +103,8 @@ class Selector:
     algorithms: Mapping[str, str] = field(default_factory=dict)
     all_errors: bool = False
     records: Records | None = None
+    _own: set[str] = field(default_factory=set)
+    """Names of layers, which mean them alone, though others may have come from a node of that name."""
     _seen: dict[Workload, list[_Priced]] = field(default_factory=dict)
     _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)
 
@@ -110,6 +112,7 @@ class Selector:
         """Raise OptionError for an `algorithms` entry that names no layer of the graph, or several."""
         for name in self.algorithms:
             layer_named(name, graph.nodes, "--algo")
+        self._own = {node.name for node in graph.nodes}
 
     def options(self, graph: Graph, node: Node) -> NodeOptions:
         """Price every lowering for a node.
@@ -134,7 +137,8 @@ class Selector:
 
     def insisted(self, node: Node) -> str | None:
         """The lowering that the user wants for a node, if any."""
-        return next((self.algorithms[n] for n in (node.name, *node.origin) if n in self.algorithms), None)
+        names = (node.name, *(n for n in node.origin if n not in self._own))
+        return next((self.algorithms[n] for n in names if n in self.algorithms), None)
 
     def every(
         self, workload: Workload, weights: Sequence[Array | None], wanted: str | None = None

@@ -5,71 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from convc.draw import random_feeds, random_inputs, several_inputs
 from convc.errors import VerificationError
-from convc.evaluate import evaluate, evaluate_values
-from convc.ir import Graph
+from convc.evaluate import evaluate_node, wide
+from convc.ir import Graph, Node, Value
+from convc.judge import Judgement, explain
 from convc.progress import Progress
-from convc.rounding import FLUSHED_SUM, as_stored
 from convc.runtime.compare import relative_error
-from convc.runtime.manifest import TensorInfo
 from convc.runtime.module import Module
+from convc.trial import Trial, arithmetics
 from convc.types import ROUNDING, Array
 
 if TYPE_CHECKING:
     from convc.compiler import Compilation
 
+__all__ = [
+    "allowed_error",
+    "compare",
+    "random_feeds",
+    "random_inputs",
+    "verify_against",
+    "verify_compilation",
+]
+
 TOLERANCE_FACTOR = 10
 """How much more than one layer a network may be off: errors of layers add up, mostly at random."""
-
-
-def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """Random arrays for a graph's inputs; see `random_feeds`."""
-    return random_feeds([TensorInfo(v.name, v.type.shape, v.type.dtype) for v in graph.inputs], seed)
-
-
-def random_feeds(inputs: Sequence[TensorInfo], seed: int = 0) -> dict[str, Array]:
-    """Standard normal values for floating-point inputs, 0 and 1 for all others, by name."""
-    rng = np.random.default_rng(seed)
-
-    def draw(info: TensorInfo) -> Array:
-        values = (
-            rng.standard_normal(info.shape)
-            if info.dtype.startswith("float")
-            else rng.integers(0, 2, info.shape)
-        )
-        return values.astype(info.dtype)
-
-    return {info.name: draw(info) for info in inputs}
-
-
-def verify_compilation(compilation: Compilation, module: Module) -> dict[str, Any]:
-    """Run the module on random input; returns the figures for its manifest.
-
-    Raises VerificationError, naming the first layer that diverges, when the error is too large.
-    """
-    feeds = random_inputs(compilation.source)
-    found = module.run(None, feeds)
-    errors = compare(found, evaluate(compilation.source, feeds))
-    limit = allowed_error(compilation.options.max_error, compilation.options.precision)
-    if max(errors, default=0.0) > limit:
-        # What float32 cannot hold no program can return.
-        stored = as_stored(bool(module.manifest.options["keep_denormals"]))
-        others = compare(found, evaluate(compilation.source, feeds, stored), FLUSHED_SUM)
-        errors = list(map(min, errors, others))
-    worst = max(errors, default=0.0)
-    if worst > limit:
-        raise VerificationError(
-            f"The module's result is off by {worst:.1e} of the largest output; {limit:.1e} is allowed. "
-            + first_divergence(compilation, feeds, limit),
-            hint="Nothing was written. A lower --max-error or --algo LAYER=direct avoids inexact lowerings.",
-        )
-    return {
-        "error": worst,
-        "limit": limit,
-        "errors": dict(zip(compilation.source.output_names, errors, strict=True)),
-    }
+TOLERANCE = 1e-3
+"""How far a network may be off of which no more is known."""
 
 
 def allowed_error(max_error: float, precision: str) -> float:
@@ -77,29 +39,98 @@ def allowed_error(max_error: float, precision: str) -> float:
     return TOLERANCE_FACTOR * max(max_error, 1e-5, ROUNDING[precision])
 
 
-def compare(found: Sequence[Array], expected: Sequence[Array], negligible: float = 0.0) -> list[float]:
-    """The relative error of each output, differences of up to `negligible` left out."""
-    return [relative_error(f, e, negligible) for f, e in zip(found, expected, strict=True)]
+def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:
+    """The relative error of each output."""
+    return [relative_error(f, e) for f, e in zip(found, expected, strict=True)]
 
 
-def first_divergence(compilation: Compilation, feeds: Mapping[str, Array], limit: float) -> str:
-    """Which layer is the first whose own result is off, found by returning the results of all."""
+def verify_compilation(
+    compilation: Compilation, module: Module, progress: Progress, given: Mapping[str, Array] | None = None
+) -> dict[str, Any]:
+    """Run the module on random input, or on what is `given` by input name; the figures for its manifest.
+
+    Raises VerificationError, naming the first layer that diverges, when an output is wrong (see `judge`), and
+    InputError for arrays that the model does not take.
+    """
+    options = compilation.options
+    limit = allowed_error(options.max_error, options.precision)
+    trial = Trial(compilation.source, module, limit)
+    try_out(trial, compilation.source, 0, given or {})
+    if trial.wrong is not None:
+        raise VerificationError(
+            f"{trial.complaint} " + (diverging_layer(compilation, trial.feeds, limit) or TOGETHER),
+            hint="Nothing was written. A lower --max-error or --algo LAYER=direct avoids inexact lowerings.",
+        )
+    layer = diverging_layer(compilation, trial.feeds, limit) if trial.amplified else None
+    if layer is not None:
+        raise VerificationError(
+            f"Output '{trial.amplified[0]}' amplifies rounding too much to be compared. {layer}",
+            hint="Nothing was written. --algo LAYER=direct avoids inexact lowerings.",
+        )
+    for notice in trial.notices():
+        progress.notice(notice)
+    return trial.figures()
+
+
+TOGETHER = "Each layer by itself agrees; the difference arises where layers share kernels or buffers."
+
+
+def try_out(trial: Trial, graph: Graph, seed: int, given: Mapping[str, Array]) -> None:
+    """Try inputs until every output has been tested or one is wrong."""
+    for feeds in several_inputs(graph, seed, given):
+        trial.run(feeds)
+        if trial.wrong is not None or not trial.untested:
+            return
+    trial.finish()
+
+
+def diverging_layer(compilation: Compilation, feeds: Mapping[str, Array], limit: float) -> str | None:
+    """Which layer is the first whose own result is off, as a sentence; None where there is none.
+
+    A module that returns the results of all layers shows what each makes of what it read: errors of the
+    layers before do not count.
+    """
     from convc.compiler import build_probe
 
     probe, graph = build_probe(compilation, Progress())
     found = dict(zip(graph.output_names, probe.run(None, feeds), strict=True))
-    for node, arrays in evaluate_values(graph, feeds):
-        for value, expected in zip(node.outputs, arrays, strict=True):
-            error = relative_error(found[value.name], expected)
-            if error > limit:
-                return f"The first layer to diverge is '{node.name}' ({node.op}), off by {error:.1e}."
-    return "Each layer by itself agrees; the difference arises where layers share buffers."
+    known = {**found, **feeds}
+
+    def read(value: Value) -> Array:
+        constant = graph.constant(value)
+        return wide(known[value.name] if constant is None else constant)
+
+    def named(node: Node, arrays: Sequence[Array]) -> dict[str, Array]:
+        return {value.name: array for value, array in zip(node.outputs, arrays, strict=True)}
+
+    for node in graph.nodes:
+        operands = [None if v is None else read(v) for v in node.inputs]
+        exact = named(node, evaluate_node(graph, node, operands))
+        judgements = {name: Judgement(found[name], array, limit) for name, array in exact.items()}
+        explain(
+            judgements,
+            (named(node, evaluate_node(graph, node, operands, a)) for a in arithmetics(probe.manifest)),
+        )
+        for judgement in judgements.values():
+            if not judgement.right:
+                error = f"{judgement.error:.1e}"
+                return f"The first layer to diverge is '{node.name}' ({node.op}), off by {error}."
+    return None
 
 
-def verify_against(module: Module, model: Any, *, seed: int = 1, tolerance: float = 1e-3) -> dict[str, float]:
+def verify_against(
+    module: Module,
+    model: Any,
+    *,
+    seed: int = 1,
+    tolerance: float | None = None,
+    given: Mapping[str, Array] | None = None,
+) -> dict[str, float]:
     """Compare a module with a model on random input; returns the error of each output by name.
 
-    Raises VerificationError when names or shapes differ or an error exceeds `tolerance`.
+    Arrays that are `given` by input name take the place of random ones. Raises VerificationError when names
+    or shapes differ or an output is farther off than `tolerance`, or without one than TOLERANCE and rounding
+    explain; InputError for arrays that the model does not take.
     """
     from convc.frontends.models import graph_of
     from convc.frontends.onnx import read
@@ -116,14 +147,10 @@ def verify_against(module: Module, model: Any, *, seed: int = 1, tolerance: floa
         raise VerificationError(
             f"The module's inputs and outputs are {ours}, the model's {theirs}.", hint="Compile this model."
         )
-    feeds = random_inputs(graph, seed)
-    errors = dict(
-        zip(graph.output_names, compare(module.run(None, feeds), evaluate(graph, feeds)), strict=True)
-    )
-    name, worst = max(errors.items(), key=lambda item: item[1])
-    if worst > tolerance:
+    trial = Trial(graph, module, TOLERANCE if tolerance is None else tolerance, strict=tolerance is not None)
+    try_out(trial, graph, seed, given or {})
+    if trial.wrong is not None:
         raise VerificationError(
-            f"Output '{name}' is off by {worst:.1e} of its largest value; {tolerance:.1e} is allowed.",
-            hint="Compile the model again: a module is verified before it is written.",
+            trial.complaint, hint="Compile the model again: a module is verified before it is written."
         )
-    return errors
+    return dict(trial.figures()["errors"])

@@ -51,6 +51,21 @@ def library(folder: Path) -> FakeDriver:
     return FakeDriver(build_driver(folder))
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A module for the CPU, whose inputs have the same type and its outputs too."""
+    import convc
+    from convc.frontends.builder import Network
+
+    net = Network("small", seed=3)
+    x, y = net.input("x", (1, 4, 6, 6)), net.input("y", (1, 4, 6, 6))
+    net.output(net.conv(x, 8, 3, padding=1, name="first"), "a")
+    net.output(net.relu(net.conv(y, 8, 1, name="second")), "b")
+    path = tmp_path_factory.mktemp("small") / "small.so"
+    convc.compile(net.graph, threads=1, verify=False).save(path)
+    return path
+
+
 @pytest.fixture
 def driver(library: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
     """The driver for one test, after which nothing may be left of what the test made."""

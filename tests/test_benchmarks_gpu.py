@@ -130,6 +130,9 @@ def test_the_folder_alone_is_enough(measured: tuple[int, str, Path]) -> None:
             figures = row["engines"]["convc"]
             assert 0 < figures["p10_ms"] <= figures["median_ms"] <= figures["p90_ms"]
             assert figures["samples"] >= 10
+        if row["kind"] == "network":
+            assert [kernel["lowering"] for kernel in row["kernels"] if kernel["step"] == "conv1"] != [""]
+            assert all(kernel["ms"] >= 0 for kernel in row["kernels"])
             assert row["tflops"] > 0
 
 
@@ -223,6 +226,59 @@ def test_a_process_that_dies_takes_one_job_with_it(
         )
         assert expected in reason
         assert bool(reason) == bool(expected)
+
+
+def with_torch(bare: dict[str, str], place: Path, text: str) -> dict[str, str]:
+    """The machine, with something that is imported as PyTorch."""
+    place.mkdir()
+    (place / "torch.py").write_text(text)
+    return {**bare, "PYTHONPATH": f"{place}{os.pathsep}{bare['PYTHONPATH']}"}
+
+
+ODD_TORCHES = {
+    "class Odd(Exception): pass\nraise Odd('no cuDNN')": "Odd: no cuDNN",
+    "import os; os._exit(7)": "its process ended with status 7",
+    "import time; time.sleep(60)": "no result after 2 s",
+}
+
+
+@pytest.mark.parametrize("text", ODD_TORCHES)
+def test_a_torch_that_fails_or_hangs_costs_no_row(
+    text: str, folder: Path, bare: dict[str, str], tmp_path: Path
+) -> None:
+    edited = tmp_path / "edited"
+    shutil.copytree(folder, edited)
+    script = edited / "run.py"
+    script.write_text(script.read_text().replace('"torch": 90', '"torch": 2'))
+    machine = with_torch(bare, tmp_path / "odd", text)
+    status, out, record = run(edited, machine, tmp_path / "results.json", "--only", "networks")
+    assert status == 0, out
+    assert ODD_TORCHES[text] in record["failed"]["torch"]
+    assert out.count("Without PyTorch: ") == 1
+    (row,) = record["rows"]
+    assert not row.get("failed")
+    assert row["engines"]["convc"]["median_ms"] > 0
+
+
+def test_what_matters_most_is_first(folder: Path, bare: dict[str, str], tmp_path: Path) -> None:
+    edited = tmp_path / "edited"
+    shutil.copytree(folder, edited)
+    script = edited / "run.py"
+    assert '"model": "resnet50", "precision": "float16"' in script.read_text()
+    script.write_text(script.read_text().replace('"model": "resnet50"', '"model": "tiny"'))
+    failing = edited / "work.py"
+    ceilings = "        if not self.torch:\n            return {}\n        nbytes"
+    assert ceilings in failing.read_text()
+    failing.write_text(
+        failing.read_text().replace(ceilings, "        raise KeyError('copy')\n        nbytes")
+    )
+    status, out, record = run(edited, bare, tmp_path / "results.json")
+    assert status == 0, out
+    kinds = [row["kind"] for row in record["rows"]]
+    checks = kinds.count("check")
+    assert checks > 1
+    assert kinds == ["network", *["check"] * checks, *["layer"] * (len(kinds) - checks - 1)]
+    assert record["failed"]["ceilings"] == "KeyError: 'copy'"
 
 
 def test_a_process_that_lost_its_device_is_followed_by_another(

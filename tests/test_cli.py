@@ -202,8 +202,28 @@ def test_bench(module: Path, model: Path, capsys: pytest.CaptureFixture[str]) ->
     assert 0 < ours["p10_ms"] <= ours["median_ms"] <= ours["p90_ms"]
     assert theirs["ratio"] > 0
     assert theirs["error"] < 1e-4
+
+
+def test_profile(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = convc(capsys, "bench", module, "--profile").out
-    assert "GFLOP/s" in text
+    assert text.split("\n")[1].split() == ["step", "algorithm", "ms", "share", "GFLOP/s", "%", "of", "peak"]
+    rows = json.loads(convc(capsys, "bench", module, "--profile", "--json").out)
+    manifest = json.loads(convc(capsys, "inspect", module, "--json").out)
+    assert sorted(row["step"] for row in rows) == sorted(manifest["steps"])
+    assert [row["ms"] for row in rows] == sorted((row["ms"] for row in rows), reverse=True)
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    layers = {layer["name"]: layer for layer in manifest["plan"]}
+    peak = manifest["target"]["flops"] * manifest["threads"]
+    convolutions = [row for row in rows if layers.get(row["step"], {}).get("flops")]
+    assert convolutions
+    for row in convolutions:
+        layer = layers[row["step"]]
+        assert row["algorithm"] == layer["chosen"]
+        assert row["gflops"] == pytest.approx(layer["flops"] / row["ms"] / 1e6)
+        assert row["percent_of_peak"] == pytest.approx(1e11 * row["gflops"] / peak)
+    refused = convc(capsys, "bench", module, "--profile", "--vs", "onnxruntime")
+    assert refused.code == 2
+    assert "--profile shows convc's own steps. Leave out --vs or --profile." in refused.err
 
 
 def test_symbolic_shapes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,3 +269,19 @@ def test_running_a_module_imports_no_compiler(module: Path, tmp_path: Path) -> N
     code += "print(sorted({'tvm', 'onnx', 'networkx'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
+
+
+def test_inputs_to_verify_with(
+    model: Path, module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--verify-input`: the arrays of a file, at compilation and against the model."""
+    given = tmp_path / "x.npz"
+    np.savez(given, image=np.full((1, 3, 56, 56), 0.5, "float32"))
+    out = tmp_path / "m.so"
+    for command in (["compile", model, "-o", out, "--threads", 2], ["verify", module, "--against", model]):
+        done = convc(capsys, *command, "--verify-input", given)
+        assert (done.code, "error " in done.out) == (0, True)
+        (tmp_path / "y.npz").write_bytes(b"PK")
+        broken = convc(capsys, *command, "--verify-input", tmp_path / "y.npz")
+        assert broken.code == 2
+        assert "--verify-input: cannot read" in broken.err

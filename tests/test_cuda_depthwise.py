@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from device_jobs import DeviceJob, device
 from layer_cases import conv
+from ptxas import needs_cuda_compiler, reports
 
-from convc.codegen.nvcc import compile_cubin, compile_ptx
+from convc.codegen.nvcc import compile_ptx
 from convc.ir import Attrs, Step
 from convc.lowering.device_depthwise import DeviceDepthwise
 from convc.schedules.base import NotApplicable
@@ -105,15 +106,16 @@ def test_chosen_for_depthwise_layers(precision, batch):
         assert Selector(target).choose_workload(w).lowering.name == "depthwise", row
 
 
+@needs_cuda_compiler
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_compiles_without_spills(precision, arch):
-    for batch in (1, 32):
-        for row in (LAYERS[0], LAYERS[1], LAYERS[5], LAYERS[7]):
-            code = job_of(layer(row, batch), device(precision, arch)).code()
-            (report,) = compile_cubin(code.source, arch).functions
-            assert report.spill_stores <= 8, row  # a word, where ptxas prefers to keep more blocks resident
-            assert report.registers * code.launches[0].block[0] <= 65536
+    rows = [(row, batch) for batch in (1, 32) for row in (LAYERS[0], LAYERS[1], LAYERS[5], LAYERS[7])]
+    jobs = [job_of(layer(*row), device(precision, arch)) for row in rows]
+    codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
+    for row, code, (report,) in zip(rows, codes, reports(codes, arch), strict=True):
+        assert report.spill_stores <= 8, row  # a word, where ptxas prefers to keep more blocks resident
+        assert report.registers * code.launches[0].block[0] <= 65536
 
 
 def test_columns_are_long_where_threads_are_many():
@@ -130,6 +132,7 @@ def test_columns_are_long_where_threads_are_many():
     assert 1 < rows["mobilenet-144", 1] < 8
 
 
+@needs_cuda_compiler
 def test_loads_are_vectors_and_do_not_branch():
     """A branch around each load would wait for one before it issues the next."""
     source = job_of(layer(LAYERS[0]), device("float16")).code().source

@@ -10,8 +10,8 @@ from case import Case
 from device_jobs import DeviceJob, device
 from kernels import assert_within_estimate, workload
 from layer_cases import conv
+from ptxas import needs_cuda_compiler, reports
 
-from convc.codegen.nvcc import compile_cubin
 from convc.frontends.builder import Network
 from convc.ir import Attrs, Step
 from convc.lowering.device_fft import DeviceFft
@@ -91,6 +91,7 @@ def test_a_missing_barrier_gives_wrong_results(tmp_path):
         assert_within_estimate(job, arrays, job.emulate(arrays, tmp_path, edit=without))
 
 
+@needs_cuda_compiler
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("layer", [(64, 112, 7), (32, 256, 15)], ids=str)
 def test_compiles_without_spills(layer, arch):
@@ -102,7 +103,7 @@ def test_compiles_without_spills(layer, arch):
     assert len(code.launches) == 3
     for launch in code.launches:
         assert launch.shared_bytes <= target.device.block_shared_memory
-    for function in compile_cubin(code.source, arch).functions:
+    for function in reports([code], arch)[0]:
         assert function.spill_stores == function.spill_loads == function.stack_bytes == 0, function
         assert function.registers <= 128, function
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,12 +11,11 @@ from device_generic_jobs import ROWS, device_jobs_of, ends
 from device_jobs import device
 from device_table import CELLS, TABLE, Row, job_of
 from layer_cases import conv
+from ptxas import compiled, faults, needs_cuda_compiler
 
 from convc.codegen import nvcc
-from convc.codegen.device import DeviceCode
-from convc.target import Gpu
 
-pytestmark = pytest.mark.skipif(nvcc._find_nvcc() is None, reason="no nvcc")
+pytestmark = needs_cuda_compiler
 
 FITS = [
     (schedule, precision, arch)
@@ -25,30 +23,6 @@ FITS = [
     for arch in TABLE[schedule].architectures
     if (precision, arch) != ("bfloat16", "sm_80")
 ]
-
-
-def compiled(codes: Sequence[DeviceCode], arch: str) -> list[nvcc.Cubin]:
-    """Machine code of all codes, few files for many."""
-    return [nvcc.compile_cubin(source, arch) for source, _ in merged(codes)]
-
-
-def faults(codes: Sequence[DeviceCode], cubins: Sequence[nvcc.Cubin], gpu: Gpu, stack: int = 0) -> list[str]:
-    """What is wrong with the functions that the codes launch; a thread may have `stack` bytes of stack."""
-    reports = {report.name: report for cubin in cubins for report in cubin.functions}
-    found = []
-    for entry in (entry for code in codes for entry in code.launches):
-        report, threads = reports[entry.function], entry.block[0] * entry.block[1] * entry.block[2]
-        # The hardware gives registers to warps, in units of 256: 8 for each thread.
-        registers = -(-report.registers // 8) * 8 * threads
-        if report.spill_stores or report.spill_loads or report.stack_bytes > stack:
-            found.append(f"{entry.function} spills or has a stack: {report}")
-        if registers > gpu.registers:
-            found.append(f"{entry.function}: {report.registers} registers for each of {threads} threads")
-        if report.shared_bytes + entry.shared_bytes > gpu.block_shared_memory:
-            found.append(
-                f"{entry.function}: {report.shared_bytes} + {entry.shared_bytes} bytes of shared memory"
-            )
-    return found
 
 
 @pytest.mark.parametrize(("schedule", "precision", "arch"), FITS)
@@ -77,6 +51,9 @@ def test_products_use_the_cores_that_were_asked_for(schedule, precision):
         assert not re.search(r"mma\.sync|mma_async|tf32", others + "".join(rest)), about
         assert tested.loads in product, about
         assert ("cp.async.cg.shared.global" in product) == (job.config.stages > 1), about
+        assert "@!p st.shared" not in code.source, about  # a branch for each copy at a border
+        assert "fence.proxy.async;" not in product, about  # a wait for the whole device
+    assert any("_pred_" in code.source for code in codes)
 
 
 @pytest.mark.parametrize(("precision", "arch"), [("float32", "sm_90"), ("float16", "sm_80")])

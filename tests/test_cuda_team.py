@@ -6,8 +6,8 @@ import pytest
 from case import Case, f32
 from device_generic_jobs import check_emulated, check_serial, device_jobs_of
 from device_jobs import device
+from ptxas import needs_cuda_compiler, reports
 
-from convc.codegen.nvcc import compile_cubin
 from convc.ops.norm import InstanceNormAttrs, LayerNormAttrs
 from convc.ops.reduce import ReduceAttrs, SoftmaxAttrs
 
@@ -74,8 +74,9 @@ def test_threads_beside_each_other_read_elements_beside_each_other():
     assert all("((int)threadIdx.x))" in line for line in loads)
 
 
+@needs_cuda_compiler
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_compiles_without_spills(arch):
-    for job in device_jobs_of(ROWS[:5], device("float16", arch)):
-        (report,) = compile_cubin(job.code("k").source, arch).functions
+    jobs = device_jobs_of(ROWS[:5], device("float16", arch))
+    for (report,) in reports([job.code(f"k{i}") for i, job in enumerate(jobs)], arch):
         assert report.spill_stores == report.spill_loads == 0

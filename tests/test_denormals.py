@@ -20,7 +20,7 @@ from convc.errors import OptionError
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.progress import Progress
-from convc.rounding import as_stored
+from convc.rounding import Stored
 from convc.runtime.module import Module
 from convc.types import Array
 
@@ -141,7 +141,7 @@ def test_a_reference_that_flushes_keeps_what_is_normal() -> None:
     net = Network("identity")
     net.output(-net.input("x", (6,)))
     x = np.array([0, TINY, -TINY, TINY / 2, np.inf, np.nan], "float32")
-    (found,) = evaluate(net.graph, {"x": x}, as_stored(False))
+    (found,) = evaluate(net.graph, {"x": x}, Stored(False))
     np.testing.assert_array_equal(found, [-0.0, -TINY, TINY, -0.0, -np.inf, np.nan])
 
 

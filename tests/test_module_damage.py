@@ -19,24 +19,11 @@ from damage import DAMAGES, Layout, damaged
 from fake_driver import FakeDriver
 
 import convc
-from convc.frontends.builder import Network
 from convc.verify import random_feeds
 
 COUNT = int(os.environ.get("CONVC_DAMAGED", 150))
 BATCH = 500
 CHILD = Path(__file__).parent / "support" / "damaged_child.py"
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two inputs and two outputs of the same types: whatever is exchanged is another network."""
-    net = Network("small", seed=3)
-    x, y = net.input("x", (1, 4, 6, 6)), net.input("y", (1, 4, 6, 6))
-    net.output(net.conv(x, 8, 3, padding=1, name="first"), "a")
-    net.output(net.relu(net.conv(y, 8, 1, name="second")), "b")
-    path = tmp_path_factory.mktemp("damage") / "small.so"
-    convc.compile(net.graph, threads=1).save(path)
-    return path
 
 
 def outcomes(module: Path, count: int, folder: Path, environment: dict[str, str]) -> dict[str, str]:

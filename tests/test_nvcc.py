@@ -1,8 +1,7 @@
 """CUDA compilers: nvcc and NVRTC on small kernels, what they report, and what is said where there is none."""
 
-import sys
-
 import pytest
+from ptxas import has_nvcc, has_nvrtc, needs_cuda_compiler
 
 from convc.codegen import nvcc
 from convc.errors import CompileError, TargetError
@@ -57,9 +56,6 @@ extern "C" __global__ void __launch_bounds__(1024) spilling(float* a) {
 """
 )
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_90a")
-has_nvcc = nvcc._find_nvcc() is not None
-has_nvrtc = nvcc._load_nvrtc(tuple(sys.path)) is not None
-needs_compiler = pytest.mark.skipif(not (has_nvcc or has_nvrtc), reason="no CUDA compiler")
 
 
 @pytest.fixture(
@@ -135,7 +131,7 @@ def test_a_compiler_that_is_named_and_missing_is_an_error(monkeypatch: pytest.Mo
         nvcc.compile_cubin(KERNELS, "sm_90")
 
 
-@needs_compiler
+@needs_cuda_compiler
 def test_disassembly_shows_instructions_or_says_what_is_missing() -> None:
     image = nvcc.compile_cubin(KERNELS, "sm_90").image
     if nvcc._tool("cuobjdump") or nvcc._tool("nvdisasm"):

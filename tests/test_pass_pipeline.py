@@ -183,7 +183,7 @@ class Vandal(Pass):
     name: ClassVar[str] = "vandal"
 
     def run(self, graph: Graph) -> Changes:
-        graph._nodes.reverse()
+        graph.move(graph.nodes[1], before=graph.nodes[0])
         changes = Changes()
         changes.made.append(Change("a", "turned around", ("A",)))
         return changes
@@ -220,7 +220,7 @@ def test_the_verifier_runs_after_each_pass_when_debugging(monkeypatch):
 
 def test_a_broken_graph_is_refused_before_any_pass():
     graph = graph_of(CHAIN)
-    graph._nodes.reverse()
+    graph.move(graph.nodes[1], before=graph.nodes[0])
     with pytest.raises(GraphError, match=r"^<neg 'b'> reads %a"):
         run_pipeline(graph)
 

@@ -75,6 +75,19 @@ def comparison(rows: Sequence[Row], kind: str) -> list[str]:
     return [*table(columns, lines), *means(rows)]
 
 
+SLOWEST = 15
+
+
+def kernels(row: Row) -> list[str]:
+    """The kernels of a network that take most, with their share of the time of all."""
+    whole = sum(kernel["ms"] for kernel in row["kernels"])
+    ranked = sorted(row["kernels"], key=lambda kernel: -kernel["ms"])[:SLOWEST]
+    lines = [
+        [k["step"], k["lowering"], f"{k['ms']:.4f}", f"{100 * k['ms'] / whole:.1f}"] for k in ranked if whole
+    ]
+    return table(["kernel", "algorithm", "ms", "% of all"], lines)
+
+
 def means(rows: Sequence[Row]) -> list[str]:
     """The geometric mean of the ratios for each batch size, and how many are above 1."""
     found = []
@@ -122,6 +135,11 @@ def report(paths: Sequence[Path]) -> str:
             rows = [r for r in record["rows"] if r["kind"] == kind and r["precision"] == precision]
             if rows:
                 page += ["", f"## {title}, {precision}", *comparison(rows, kind)]
+    for row in record["rows"]:
+        if row.get("kernels") and (row.get("model"), row["precision"]) == ("resnet50", "float16"):
+            page += ["", f"## Slowest of {len(row['kernels'])} kernels, {row['key']}", *kernels(row)]
+    if record.get("failed"):
+        page += ["", *(f"Not measured, {part}: {reason}  " for part, reason in record["failed"].items())]
     rows = [r for r in record["rows"] if r["kind"] == "check"]
     if rows:
         page += ["", "## Checks against float64", *checks(rows)]

@@ -5,11 +5,12 @@
     python run.py --out results.json --resume                         # what is left
     python run.py --out results.json --resume --only networks --precision float16 --compile
 
-First every check, then ceilings (a copy, a large matrix product in each precision), layers and networks.
-The record is written after each measurement. Jobs run in a process of their own: one that fails, hangs or
-ends the process is written down with its reason, and the rest goes on in another. With `--resume` what the
-record has is kept, failures too unless `--retry`; with `--compile` networks that have no figure of
-torch.compile are measured again. The exit status is 1 when anything failed.
+First ResNet-50 in float16, with the time of each kernel, then every check, ceilings (a copy, a large matrix
+product in each precision), layers and networks. The record is written after each measurement. Jobs run in a
+process of their own: one that fails, hangs or ends the process is written down with its reason, and the rest
+goes on in another. So is the import of PyTorch: where that fails, the rest is measured without. With
+`--resume` what the record has is kept, failures too unless `--retry`; with `--compile` networks that have no
+figure of torch.compile are measured again. The exit status is 1 when anything failed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ Entry = dict[str, Any]
 KINDS = ("checks", "layers", "networks")
 GRACE = 15
 """Seconds that a job may run on behind the budget before its process is ended."""
+CHECK_SECONDS = 20
+"""After which a check has failed: 2 are enough for any."""
+PHASES = {"start": 60, "torch": 90, "ceilings": 60}
+"""What a process does besides jobs, in how many seconds: begin, import PyTorch, measure ceilings."""
+FIRST = {"kind": "network", "model": "resnet50", "precision": "float16"}
+"""What is measured first: what users of such a device ask for before anything else."""
 
 
 # ---- the record ----
@@ -123,12 +130,22 @@ def entries_of(folder: Path, options: argparse.Namespace) -> list[Entry]:
     ]
 
 
+def is_first(entry: Entry) -> bool:
+    """Whether an entry is measured before all others."""
+    return all(entry.get(name) == value for name, value in FIRST.items())
+
+
 def is_done(entry: Entry, row: Entry | None, options: argparse.Namespace) -> bool:
     """Whether a record's row stays."""
     if row is None or (options.retry and row.get("failed")):
         return False
     lacks = entry["kind"] == "network" and options.compile and "torch_compile" not in row.get("engines", {})
     return not (lacks and not row.get("failed"))
+
+
+LOST = 3
+"""Exit status of a process that lost its device, see work.py."""
+PHASE_NAMES = {"torch": "PyTorch", "ceilings": "ceilings"}
 
 
 class Run:
@@ -143,6 +160,8 @@ class Run:
         self.entries = entries_of(folder, options)
         self.todo = [e for e in self.entries if not is_done(e, self.rows.get(e["key"]), options)]
         self.stopped = False  # a process could not even begin
+        self.without: dict[str, str] = {}
+        """Phases that processes leave out from now on, since they failed, and why."""
 
     def finish(self, key: str, row: Entry) -> None:
         """Write down what came of an entry."""
@@ -158,10 +177,11 @@ class Run:
         print(sentence(whole), flush=True)
 
     def all(self) -> None:
-        """Checks in processes without PyTorch, which start at once; the rest in one with it."""
-        for kinds in (("check",), ("layer", "network")):
+        """Checks in processes without PyTorch, which start at once; the others in one with it."""
+        kinds = (is_first, lambda e: e["kind"] == "check", lambda e: e["kind"] != "check")
+        for belongs in kinds:
             while True:
-                batch = [e for e in self.todo if e["kind"] in kinds]
+                batch = [e for e in self.todo if belongs(e)]
                 if not batch or self.stopped or time.time() > self.deadline or not self.process(batch):
                     break
 
@@ -169,18 +189,19 @@ class Run:
         """Work on entries in one process; whether another is worth starting for those that are left."""
         checks = batch[0]["kind"] == "check"
         settings = {
-            "torch": not (checks or self.options.no_torch),
+            "torch": not (checks or self.options.no_torch or "torch" in self.without),
             "compile": self.options.compile and not checks,
             "seconds": self.options.seconds,
-            "ceilings_known": bool(self.record["ceilings"]),
+            "ceilings": not (is_first(batch[0]) or self.record["ceilings"] or "ceilings" in self.without),
         }
         with tempfile.TemporaryDirectory(prefix="convc-") as scratch:
             request = Path(scratch) / "jobs.json"
             request.write_text(json.dumps({"entries": batch, "options": settings, "deadline": self.deadline}))
             command = [sys.executable, str(HERE / "run.py"), str(self.folder), "--worker", str(request)]
-            return self._listen(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            job_seconds = min(self.options.job_seconds, CHECK_SECONDS if checks else math.inf)
+            return self._listen(subprocess.Popen(command, stdout=subprocess.PIPE, text=True), job_seconds)
 
-    def _listen(self, process: subprocess.Popen[str]) -> bool:
+    def _listen(self, process: subprocess.Popen[str], job_seconds: float) -> bool:
         lines: queue.Queue[str | None] = queue.Queue()
 
         def read() -> None:
@@ -190,9 +211,9 @@ class Run:
             lines.put(None)
 
         threading.Thread(target=read, daemon=True).start()
-        current, why = "", ""
+        current, why, self.phase = "", "", "start"
         while True:
-            limit = min(self.options.job_seconds, self.deadline + GRACE - time.time())
+            limit = min(PHASES.get(self.phase, job_seconds), self.deadline + GRACE - time.time())
             try:
                 line = lines.get(timeout=max(limit, 0.1))
             except queue.Empty:
@@ -205,14 +226,37 @@ class Run:
             current = self._heard(line, current)
         status = process.wait()
         if not current:
-            if status not in (0, 3):
-                self.stopped = True
-                print(f"A process ended with status {status} before its first job.", flush=True)
-            return status == 3
+            return self._ended_between(status, why)
         if why and time.time() > self.deadline:
             return False  # cut by the budget, and so no failure
         self.finish(current, {"failed": why or f"its process ended with status {status}"})
         return True
+
+    def _rate(self) -> None:
+        """Compare what was measured before the ceilings with them."""
+        for entry in self.entries:
+            row = self.rows.get(entry["key"], {})
+            if "engines" in row:
+                row |= speeds(entry, row, self.record["ceilings"])
+
+    def _ended_between(self, status: int, why: str) -> bool:
+        """A process ended that was at no job; whether another is worth starting."""
+        if status in (0, LOST):
+            return status == LOST
+        reason = why or f"its process ended with status {status}"
+        if self.phase in ("torch", "ceilings"):
+            self.leave_out(self.phase, reason)
+            return True
+        self.stopped = True
+        print(f"A process ended before its first job: {reason}.", flush=True)
+        return False
+
+    def leave_out(self, phase: str, reason: str) -> None:
+        """Go on without what failed, and write down why."""
+        self.without[phase] = reason
+        self.record.setdefault("failed", {})[phase] = reason
+        save(self.record, self.options.out)
+        print(f"Without {PHASE_NAMES[phase]}: {reason}", flush=True)
 
     def _heard(self, line: str, current: str) -> str:
         if not line.startswith("@ "):
@@ -222,6 +266,11 @@ class Run:
         for part in ("machine", "versions", "ceilings"):
             if part in message:
                 self.record[part] = {**self.record[part], **message[part]}
+        if "ceilings" in message:
+            self._rate()
+        for phase, reason in message.get("failed", {}).items():
+            self.leave_out(phase, reason)
+        self.phase = message.get("phase", "" if "begin" in message else self.phase)
         if "row" in message:
             self.finish(message["key"], message["row"])
             return ""

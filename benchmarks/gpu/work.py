@@ -36,6 +36,9 @@ LOST = 3
 SECONDS = {"check": 2, "layer": 8, "network": 20}
 """What a job may take, so that none is begun that the budget would cut."""
 
+PROFILES = 10
+"""Runs that the time of each kernel is the median of."""
+
 COMPILING = 8
 """Times longer that a network takes with torch.compile."""
 
@@ -51,7 +54,11 @@ class Worker:
     def __init__(self, folder: Path, options: Entry) -> None:
         self.folder, self.options = folder, options
         self.driver = Driver()
-        self.torch = _torch() if options["torch"] else None
+        self.torch = None
+        if options["torch"]:
+            tell(phase="torch")  # its import may take long, or never end
+            self.torch = _torch()
+            tell(phase="start")
         self.stream = self.torch.stream if self.torch else self.driver.stream()
         self.memory: Memory = self.torch or DriverMemory(self.driver, self.stream)
         self.watch = Stopwatch(self.driver, self.stream)
@@ -157,7 +164,8 @@ class Worker:
             names = ("model", "options", "precision", "batch")
             asked = [*(entry[name] for name in names), self.options["compile"]]
             calls |= _attempt(row, lambda: peer.network(*asked))
-        return row | self._compared(self.watch.in_turns(calls, self.options["seconds"]))
+        row |= self._compared(self.watch.in_turns(calls, self.options["seconds"]))
+        return row | _kernels(module, {input_info.name: image})
 
     def _compared(self, turns: dict[str, Figures]) -> Entry:
         """The figures, and convc's median over the best of PyTorch's."""
@@ -193,8 +201,13 @@ class Worker:
 
     def run(self, entries: list[Entry], deadline: float) -> int:
         """Do jobs until the deadline (of the wall clock); the process's exit status."""
-        if any(entry["kind"] != "check" for entry in entries) and not self.options["ceilings_known"]:
-            tell(ceilings=self.ceilings())
+        if any(entry["kind"] != "check" for entry in entries) and self.options["ceilings"]:
+            tell(phase="ceilings")
+            try:
+                tell(ceilings=self.ceilings())
+            except Exception as error:
+                tell(failed={"ceilings": reason(error)})
+            tell(phase="start")
         for entry in entries:
             compiles = self.options["compile"] and entry["kind"] == "network"
             needed = SECONDS[entry["kind"]] * (COMPILING if compiles else 1)
@@ -207,8 +220,8 @@ class Worker:
             except (CudaError, DeviceError) as error:
                 tell(key=entry["key"], row={"failed": f"{type(error).__name__}: {error}"})
                 return LOST
-            except FAILURES as error:
-                row = {"failed": f"{type(error).__name__}: {error}"[:2000]}
+            except Exception as error:
+                row = {"failed": reason(error)}
             gc.collect()
             if self.torch:
                 self.torch.release()
@@ -224,20 +237,31 @@ def begin(folder: Path, options: Entry) -> Worker:
         sys.exit(f"error: no GPU can be used here: {error}. Run this on a machine with one and its driver.")
 
 
-FAILURES = (ConvcError, RuntimeError, ValueError, TypeError, OSError, MemoryError)
-"""What costs a row and no more: convc's errors, PyTorch's (RuntimeErrors all), and those of files and arrays.
-Anything else ends the process, and the next one goes on behind the row."""
+def reason(error: Exception) -> str:
+    """What is written down of an error."""
+    return f"{type(error).__name__}: {error}"[:2000]
 
 
 def _torch() -> Any:
-    """PyTorch, or None where it or a GPU for it is not there."""
+    """PyTorch, or None where it or a GPU for it is not there: it may raise anything, and costs no row."""
     try:
         import peers
 
         return peers.Torch()
-    except (ImportError, RuntimeError, AssertionError) as error:
-        print(f"Without PyTorch: {error}", file=sys.stderr)
+    except Exception as error:
+        tell(failed={"torch": reason(error)})
         return None
+
+
+def _kernels(module: convc.Module, feeds: dict[str, Array]) -> Entry:
+    """The time of each step by itself, with the algorithm of its layer, or why there are none."""
+    lowerings = {layer.name: layer.chosen for layer in module.plan}
+    try:
+        times = module.profile(feeds, repeat=PROFILES)
+    except (ConvcError, CudaError) as error:
+        return {"kernels_failed": reason(error)}
+    steps = zip(module.manifest.steps, times, strict=True)
+    return {"kernels": [{"step": s, "lowering": lowerings.get(s, ""), "ms": 1e3 * t} for s, t in steps]}
 
 
 def _agreement(results: list[Array], limit: float) -> Entry:
@@ -257,8 +281,8 @@ def _attempt(row: Entry, make: Callable[[], dict[str, Call]]) -> dict[str, Call]
     """PyTorch's engines, or none where it fails: convc is measured all the same, and the row says why."""
     try:
         return make()
-    except FAILURES as error:
-        row["peer_failed"] = f"{type(error).__name__}: {error}"[:2000]
+    except Exception as error:
+        row["peer_failed"] = reason(error)
         return {}
 
 

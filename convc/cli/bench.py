@@ -22,6 +22,9 @@ from convc.files import Scratch
 from convc.formats import is_module
 from convc.types import Shape
 
+PROFILES = 30
+"""Runs that the time of each step is the median of."""
+
 
 @click.command("bench")
 @click.argument("path", type=click.Path(path_type=Path), metavar="MODULE.so|MODEL.onnx")
@@ -36,7 +39,7 @@ from convc.types import Shape
     show_default=True,
     help="Times that each engine has its turn.",
 )
-@click.option("--profile", is_flag=True, help="Show the time of each step of the network instead.")
+@click.option("--profile", is_flag=True, help="Show the time of each step instead, the slowest first.")
 @input_shapes_option
 @constants_option
 @threads_option("Threads to run on (default: as compiled).")
@@ -60,6 +63,8 @@ def command(
     for engine in engines:
         if engine not in benches.ENGINES:
             raise OptionError(f"--vs names '{engine}'.", hint=f"Known are {', '.join(benches.ENGINES)}.")
+    if profile and engines:
+        raise OptionError("--profile shows convc's own steps.", hint="Leave out --vs or --profile.")
     is_model = not is_module(path)
     if engines and not is_model and model is None:
         raise OptionError(
@@ -101,21 +106,16 @@ def _compile(
 
 
 def _profile(path: Path, threads: int, as_json: bool) -> None:
+    from rich.console import Console
+
+    from convc.report.profile import profiled, render, to_json
     from convc.runtime import load
     from convc.verify import random_feeds
 
     module = load(path, threads=threads)
-    times = module.profile(random_feeds(module.inputs), repeat=30)
-    lowerings = {layer.name: layer for layer in module.plan}
+    rows = profiled(module, module.profile(random_feeds(module.inputs), repeat=PROFILES))
     if as_json:
-        click.echo(
-            json.dumps(
-                [{"step": s, "ms": 1e3 * t} for s, t in zip(module.manifest.steps, times, strict=True)]
-            )
-        )
+        click.echo(json.dumps(to_json(rows)))
         return
-    for step, seconds in zip(module.manifest.steps, times, strict=True):
-        layer = lowerings.get(step)
-        rate = f"{layer.flops / seconds / 1e9:8.0f} GFLOP/s" if layer is not None and layer.flops else ""
-        click.echo(f"{1e3 * seconds:9.4f} ms  {layer.chosen if layer else '':10s} {rate:17s} {step}")
-    click.echo(f"{1e3 * sum(times):9.4f} ms  all {len(times)} steps")
+    console = Console(width=None if Console().is_terminal else 160, markup=False, highlight=False)
+    console.print(render(rows))

@@ -12,10 +12,12 @@ import click
 from convc.cli.options import (
     Bar,
     CompileFlags,
+    arrays_in,
     compile_options,
     json_option,
     records_in,
     tuning_db_option,
+    verify_input_option,
 )
 from convc.files import replacing
 
@@ -38,6 +40,7 @@ STAGES = ("graph", "lowered", "tir", "llvm", "asm", "cuda", "ptx", "sass")
     help="Print this stage of the compilation instead of writing a module.",
 )
 @tuning_db_option
+@verify_input_option
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the float64 reference.")
 @json_option
 def command(
@@ -46,6 +49,7 @@ def command(
     flags: CompileFlags,
     emit: str | None,
     tuning_db: Path | None,
+    verify_input: Path | None,
     no_verify: bool,
     as_json: bool,
 ) -> None:
@@ -56,6 +60,7 @@ def command(
     """
     out = output or Path(f"{model.stem}.so")
     start = time.perf_counter()
+    given = arrays_in(verify_input)
     # Refuse at once, not after a minute of work, where the module could not be written.
     with nullcontext(Path()) if emit else replacing(out) as path:
         from convc import compiler
@@ -66,7 +71,7 @@ def command(
             if emit is not None:
                 click.echo(emit_text(compilation, emit))
                 return
-            module = compiler.build(compilation, path, progress, verify=not no_verify)
+            module = compiler.build(compilation, path, progress, verify=not no_verify, verify_inputs=given)
     seconds = time.perf_counter() - start
     manifest = module.manifest
     error = manifest.verification.get("error")

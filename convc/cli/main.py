@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import os
 import sys
@@ -64,6 +66,19 @@ def cli() -> None:
     """
 
 
+def _leave_interrupted() -> None:
+    """Exit with status 130, not waiting for kernels that LLVM is still making: it hears of no interrupt."""
+    from convc.codegen.together import any_abandoned
+
+    if any_abandoned():  # the end of the interpreter would pull the libraries away under them
+        atexit._run_exitfuncs()  # temporary folders
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(130)
+    sys.exit(130)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     try:
@@ -71,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if status:  # that of a context's exit; commands return nothing
             sys.exit(status)
     except click.Abort:
-        sys.exit(130)
+        _leave_interrupted()
     except (click.ClickException, ConvcError) as error:
         if os.environ.get("CONVC_DEBUG"):
             raise

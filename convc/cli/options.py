@@ -13,9 +13,9 @@ import click
 from rich import progress as rich_progress
 from rich.console import Console
 
-from convc.errors import OptionError
+from convc.errors import InputError, OptionError
 from convc.progress import Progress
-from convc.types import Shape
+from convc.types import Array, Shape
 
 if TYPE_CHECKING:
     from convc.compiler import Options
@@ -44,6 +44,32 @@ def records_in(path: Path | None) -> Records | None:
     from convc.tune.records import open_records
 
     return open_records(path)
+
+
+def verify_input_option(command: Any) -> Any:
+    """`--verify-input FILE.npz`; the command receives it as `verify_input`."""
+    return click.option(
+        "--verify-input", type=click.Path(path_type=Path), metavar="FILE.npz",
+        help="Compare on these arrays, by input name; inputs that it lacks are drawn.",
+    )(command)  # fmt: skip
+
+
+def arrays_in(path: Path | None) -> dict[str, Array]:
+    """The arrays of an `.npz` file. Raises InputError where it is none."""
+    if path is None:
+        return {}
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"--verify-input: cannot read '{path}': {error}.",
+            hint="Write it with numpy.savez(path, NAME=array).",
+        ) from error
 
 
 def json_option(command: Any) -> Any:

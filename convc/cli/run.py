@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from convc.cli.options import threads_option
 from convc.errors import InputError, OptionError
-from convc.files import destination, replacing
+from convc.files import destination, reason, replacing
 
 if TYPE_CHECKING:
     from convc.types import Array
@@ -49,12 +50,16 @@ def _read(item: str) -> tuple[str, Array]:
     name, separator, file = item.partition("=")
     if not separator:
         raise OptionError(f"--input '{item}' is not NAME=FILE.npy.")
+    what, hint = f"Cannot read '{file}' for input '{name}'", "Write it with numpy.save."
     try:
-        return name, np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"Cannot read '{file}' for input '{name}': {error}.", hint="Write it with numpy.save."
-        ) from error
+        array = np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{what}: {reason(error)}.", hint=hint) from error
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise InputError(f"{what}: {error}.", hint=hint) from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{what}: it is an archive of arrays, expected one array.", hint=hint)
+    return name, array
 
 
 def _write(output: Path, results: dict[str, Array]) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from convc.cli.options import Bar, CompileFlags, compile_options, gathered, json_option
-from convc.files import destination, explained, replacing
+from convc.errors import DatabaseError
+from convc.files import destination, reading, replacing
 
 if TYPE_CHECKING:
     from convc.report.tuning_view import LiveView
@@ -175,7 +176,7 @@ def _import(
     from convc.cli.compile import command as compile_command
     from convc.tune.database import Database
 
-    with explained("Cannot import measurements"), Database.open(db) as database, file.open("rb") as lines:
+    with Database.open(db) as database, reading(file, DatabaseError) as lines:
         count = database.import_lines(lines, f"'{file}'")
         place = database.path
     click.echo(f"{place}: {count} new trials from {file}")

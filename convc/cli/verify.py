@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from convc.cli.options import json_option, threads_option
+from convc.cli.options import arrays_in, json_option, threads_option, verify_input_option
 
 
 @click.command("verify")
@@ -22,24 +22,31 @@ from convc.cli.options import json_option, threads_option
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
-    default=1e-3,
-    show_default=True,
-    help="Largest error allowed, relative to the largest output.",
+    help="Largest error allowed, relative to the largest output (default: 1e-3, and what rounding explains).",
 )
+@verify_input_option
 @threads_option("Threads to run on (default: as compiled).")
 @json_option
 def command(
-    module: Path, against: Path, seed: int, tolerance: float, threads: int | None, as_json: bool
+    module: Path,
+    against: Path,
+    seed: int,
+    tolerance: float | None,
+    verify_input: Path | None,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
-    """Compare a module with the float64 reference of a model, on random input."""
+    """Compare a module with the float64 reference of a model, on random input or a given one."""
     import json
 
     from convc.runtime import load
-    from convc.verify import verify_against
+    from convc.verify import TOLERANCE, verify_against
 
-    errors = verify_against(load(module, threads=threads), against, seed=seed, tolerance=tolerance)
+    loaded, given = load(module, threads=threads), arrays_in(verify_input)
+    errors = verify_against(loaded, against, seed=seed, tolerance=tolerance, given=given)
+    limit = TOLERANCE if tolerance is None else tolerance
     if as_json:
-        click.echo(json.dumps({"errors": errors, "tolerance": tolerance}))
+        click.echo(json.dumps({"errors": errors, "tolerance": limit}))
         return
     for name, error in errors.items():
-        click.echo(f"{name}: error {error:.1e} of the largest output (limit {tolerance:.0e})")
+        click.echo(f"{name}: error {error:.1e} of the largest output (limit {limit:.0e})")

@@ -107,7 +107,28 @@ def generate(func: Any, symbol: str, gpu: Gpu) -> DeviceCode:
         (host,) = (f for v, f in lowered.functions.items() if v not in on_device)
         module = tvm.get_global_func("target.build.cuda")(finish_device()(tvm.IRModule(on_device)), target)
     launches, scratch = _read_host(host)
-    return DeviceCode(with_prelude(str(module.inspect_source())), launches, scratch)
+    return DeviceCode(with_prelude(without_branches(str(module.inspect_source()))), launches, scratch)
+
+
+_CONDITIONAL_COPY = re.compile(
+    r"^(__forceinline__ __device__ void ptx_cp_async_legacy_pred_(c[ag])_(\d+)_\w+\([^)]*\) \{\n"
+    r"(?:  u[^\n]*\n){3})  __asm__.*?^\}",
+    re.MULTILINE | re.DOTALL,
+)
+"""TVM's definition of one: three lines that make addresses, then a scope of PTX with a predicate."""
+
+_SIZED_COPY = r"""\1  asm volatile("cp.async.\2.shared.global [%0], [%1], %2, %3;"
+    :: "r"(dst_addr), "l"(src_p), "n"(\3), "r"(predicate ? \3 : 0));
+}"""
+
+
+def without_branches(source: str) -> str:
+    """The source with copies that fill up with zeros in place of those that branch.
+
+    Where a window leaves the map TVM has a thread copy or else store zeros. A copy of which no byte is read
+    from its source writes the zeros itself (PTX ISA, cp.async, src-size), in order with all others.
+    """
+    return _CONDITIONAL_COPY.sub(_SIZED_COPY, source)
 
 
 def with_prelude(source: str) -> str:

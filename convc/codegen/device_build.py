@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from convc.codegen.cuda_link import Access, DeviceProgram, Launch, dependencies
 from convc.codegen.device import ALIGNMENT, DeviceCode, KernelLaunch, Scratch, generate
 from convc.codegen.kernel import viewed
 from convc.codegen.link import BoundKernel
+from convc.codegen.together import together
 from convc.errors import CompileError
 from convc.program import Argument, Location, Program, Run
 from convc.target import Target
@@ -53,12 +53,9 @@ def build_kernels(
     compiler = nvcc.compiler_identity()
 
     def one(bound: BoundKernel) -> DeviceKernel:
-        built = _build(bound, cache, compiler, fast_math)
-        done()
-        return built
+        return _build(bound, cache, compiler, fast_math)
 
-    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        return dict(zip(kernels, pool.map(one, kernels.values()), strict=True))
+    return dict(zip(kernels, together(one, list(kernels.values()), workers, done), strict=True))
 
 
 def _build(bound: BoundKernel, cache: ObjectCache, compiler: str, fast_math: bool) -> DeviceKernel:

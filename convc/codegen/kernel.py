@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -172,6 +173,10 @@ def object_file(kernel: Kernel, lowering: Lowering, schedule: Any, cache: Object
     symbol = kernel.symbol
 
     def write(path: Path) -> None:
-        build(kernel, lowering, schedule).write_to_file(str(path), "o")
+        built = build(kernel, lowering, schedule)
+        # LLVM ends the process when a disk is full: it writes to memory, and Python to the disk.
+        with open(os.memfd_create(symbol[:200]), "rb") as memory:
+            built.write_to_file(f"/proc/self/fd/{memory.fileno()}", "o")
+            path.write_bytes(memory.read())
 
     return cache.get(f"{symbol}.o", write)

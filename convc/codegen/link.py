@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from convc.codegen.cache import ObjectCache
 from convc.codegen.kernel import Kernel, View, build, object_file
 from convc.codegen.machine import linker
+from convc.codegen.together import together
 from convc.errors import CompileError, OptionError
 from convc.files import Scratch
 from convc.lowering.base import Lowering
@@ -97,12 +97,9 @@ def build_objects(
     """Compile all kernels, several at a time: LLVM works outside Python's lock. `done` hears of each."""
 
     def one(bound: BoundKernel) -> Path:
-        path = object_file(bound.kernel, bound.lowering, bound.schedule, cache)
-        done()
-        return path
+        return object_file(bound.kernel, bound.lowering, bound.schedule, cache)
 
-    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        return list(pool.map(one, kernels.values()))
+    return together(one, list(kernels.values()), workers, done)
 
 
 def runtime_objects(target: Target, cache: ObjectCache) -> list[Path]:

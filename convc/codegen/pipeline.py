@@ -59,7 +59,7 @@ def _stack_buffers() -> Any:
 
 
 def _passes() -> Any:
-    """TVM's passes for CPUs (`tirx.get_tir_pipeline("s_tir")`) without those that convc's programs do not need.
+    """TVM's passes for CPUs, `tirx.get_tir_pipeline("s_tir")`, but for those that convc does not need.
 
     Left out are TVM's own search for common subexpressions, which takes most of the time for long
     straight-line code and finds nothing that LLVM does not find again, and what is for GPUs.

@@ -13,6 +13,7 @@ import networkx as nx
 
 from convc.errors import GraphError
 from convc.ir.opdef import Attrs, opdef
+from convc.ir.order import Names, Order
 from convc.types import Array, TensorType
 
 
@@ -96,10 +97,12 @@ class Graph:
         self._inputs: list[Value] = []
         self._outputs: list[Value] = []
         self._output_names: list[str] = []
-        self._nodes: list[Node] = []
+        self._returned: set[Value] = set()
+        self._nodes: Order[Node] = Order()
         self._constants: dict[Value, Array] = {}
-        self._users: dict[Value, list[Node]] = {}
-        self._names: set[str] = set()
+        self._users: dict[Value, dict[Node, None]] = {}  # of each value: a set in order
+        self._names = Names()
+        self._node_names = Names()
 
     # ---- reading
 
@@ -121,7 +124,10 @@ class Graph:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """The nodes, each after the producers of its inputs."""
-        return tuple(self._nodes)
+        return self._nodes.row
+
+    def __contains__(self, node: Node) -> bool:
+        return node in self._nodes
 
     @property
     def constants(self) -> dict[Value, Array]:
@@ -134,16 +140,16 @@ class Graph:
 
     def users(self, value: Value) -> tuple[Node, ...]:
         """The nodes that read `value`, each once, in the order in which they were added."""
-        return tuple(dict.fromkeys(self._users.get(value, ())))
+        return tuple(self._users.get(value, ()))
 
     def is_output(self, value: Value) -> bool:
         """Whether `value` is an output of the graph."""
-        return any(value is out for out in self._outputs)
+        return value in self._returned
 
     def sole_user(self, value: Value) -> Node | None:
         """The only reader of `value`, or None when there are more, none, or the graph returns it."""
-        users = self.users(value)
-        return users[0] if len(users) == 1 and not self.is_output(value) else None
+        users = self._users.get(value, {})
+        return next(iter(users)) if len(users) == 1 and not self.is_output(value) else None
 
     def node(self, name: str) -> Node:
         """The node of that name. Raises GraphError."""
@@ -176,35 +182,26 @@ class Graph:
 
     def fresh(self, name: str) -> str:
         """`name`, or `name.1`, `name.2`, ... when it is taken by another value."""
-        if name not in self._names:
-            return name
-        suffix = 1
-        while f"{name}.{suffix}" in self._names:
-            suffix += 1
-        return f"{name}.{suffix}"
-
-    def _value(self, name: str, type: TensorType) -> Value:
-        value = Value(self.fresh(name), type)
-        self._names.add(value.name)
-        return value
+        return self._names.fresh(name)
 
     def add_input(self, name: str, type: TensorType) -> Value:
         """Append an input. Raises GraphError when the name is taken: users address inputs by name."""
         if name in self._names:
             raise GraphError(f"Two values are named '{name}'.", hint="Give each input its own name.")
-        value = self._value(name, type)
+        value = Value(self._names.take(name), type)
         self._inputs.append(value)
         return value
 
     def add_constant(self, name: str, array: Array) -> Value:
         """Add a constant (weights, shapes). The array must not be changed afterwards."""
-        value = self._value(name, TensorType(tuple(array.shape), str(array.dtype)))
+        value = Value(self._names.take(name), TensorType(tuple(array.shape), str(array.dtype)))
         self._constants[value] = array
         return value
 
     def set_outputs(self, values: Iterable[Value], names: Iterable[str] | None = None) -> None:
         """Choose what the graph returns, under `names` (by default the values' own)."""
         self._outputs = list(values)
+        self._returned = set(self._outputs)
         self._output_names = [v.name for v in self._outputs] if names is None else list(names)
         if len(self._output_names) != len(self._outputs):
             raise GraphError(f"{len(self._outputs)} outputs have {len(self._output_names)} names.")
@@ -230,24 +227,15 @@ class Graph:
         attrs = definition.attrs() if attrs is None else attrs
         own = inputs if arity is None else inputs[:arity]
         types = definition.infer(attrs, [None if v is None else v.type for v in own])
-        node_name = self._node_name(name or op)
+        node_name = self._node_names.take(name or op)
         names = list(output_names) or [node_name if i == 0 else f"{node_name}:{i}" for i in range(len(types))]
-        outputs = [self._value(n, t) for n, t in zip(names, types, strict=True)]
+        outputs = [Value(self._names.take(n), t) for n, t in zip(names, types, strict=True)]
         node = Node(op, inputs, attrs, outputs, node_name, origin, epilogue, arity)
         for value in outputs:
             value.producer = node
         self._link(node)
-        self._nodes.insert(len(self._nodes) if before is None else self._nodes.index(before), node)
+        self._nodes.insert(node, before)
         return node
-
-    def _node_name(self, name: str) -> str:
-        taken = {node.name for node in self._nodes}
-        if name not in taken:
-            return name
-        suffix = 1
-        while f"{name}.{suffix}" in taken:
-            suffix += 1
-        return f"{name}.{suffix}"
 
     # ---- changing
 
@@ -255,7 +243,8 @@ class Graph:
         """Make every reader of `old`, and the graph's outputs, use `new`; output names stay."""
         for node in self.users(old):
             self.set_inputs(node, [new if v is old else v for v in node.inputs])
-        self._outputs = [new if v is old else v for v in self._outputs]
+        if old in self._returned:
+            self.set_outputs([new if v is old else v for v in self._outputs], self._output_names)
 
     def set_inputs(self, node: Node, inputs: Sequence[Value | None], arity: int | None = None) -> None:
         """Give a node other inputs; `arity` of them are the operator's own (as many as before by default)."""
@@ -288,8 +277,7 @@ class Graph:
         for value, array in zip(node.outputs, arrays, strict=True):
             if (tuple(array.shape), str(array.dtype)) != (value.type.shape, value.type.dtype):
                 raise GraphError(f"{value!r} cannot become a constant of {array.dtype} {array.shape}.")
-        self._unlink(node)
-        self._nodes.remove(node)
+        self._take_out(node)
         for value, array in zip(node.outputs, arrays, strict=True):
             value.producer = None
             self._constants[value] = array
@@ -297,7 +285,7 @@ class Graph:
     def move(self, node: Node, before: Node) -> None:
         """Place a node just before another; the caller sees to it that the order stays topological."""
         self._nodes.remove(node)
-        self._nodes.insert(self._nodes.index(before), node)
+        self._nodes.insert(node, before)
 
     def append_step(self, node: Node, step: Step, operand: Value | None, origin: Sequence[str]) -> None:
         """Extend a node's epilogue by one step; a binary step brings its operand, added to the inputs."""
@@ -324,39 +312,44 @@ class Graph:
     def rename(self, node: Node, name: str) -> None:
         """Give a node the name by which the user knows the layer, made unique if another node has it."""
         if name != node.name:
-            node.name = self._node_name(name)
+            self._node_names.free(node.name)
+            node.name = self._node_names.take(name)
 
     def remove(self, node: Node) -> None:
         """Take out a node whose outputs nobody uses. Raises GraphError otherwise."""
         for value in node.outputs:
             if self._users.get(value) or self.is_output(value):
                 raise GraphError(f"{node!r} cannot be removed: its output %{value.name} is still used.")
+        self._take_out(node)
+        for value in node.outputs:
+            self._names.free(value.name)
+
+    def _take_out(self, node: Node) -> None:
         self._unlink(node)
         self._nodes.remove(node)
-        for value in node.outputs:
-            self._names.discard(value.name)
+        self._node_names.free(node.name)
 
     def remove_constant(self, value: Value) -> None:
         """Take out a constant that nobody uses. Raises GraphError otherwise."""
         if self._users.get(value) or self.is_output(value):
             raise GraphError(f"Constant %{value.name} cannot be removed: it is still used.")
         del self._constants[value]
-        self._names.discard(value.name)
+        self._names.free(value.name)
 
     def sort(self) -> None:
         """Restore the topological order, keeping the present order where it is free."""
         position = {node: i for i, node in enumerate(self._nodes)}
-        self._nodes = list(nx.lexicographical_topological_sort(self.network(), key=position.__getitem__))
+        self._nodes = Order(nx.lexicographical_topological_sort(self.network(), key=position.__getitem__))
 
     def _link(self, node: Node) -> None:
         for value in node.inputs:
             if value is not None:
-                self._users.setdefault(value, []).append(node)
+                self._users.setdefault(value, {})[node] = None
 
     def _unlink(self, node: Node) -> None:
         for value in node.inputs:
             if value is not None:
-                self._users[value].remove(node)
+                self._users[value].pop(node, None)
 
     def __str__(self) -> str:
         from convc.ir.text import print_graph  # printing is a service of the text form, which knows graphs

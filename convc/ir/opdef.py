@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+
 from convc.errors import GraphError
 from convc.types import Array, TensorType
 
@@ -52,6 +54,12 @@ class OpDef(ABC, Generic[A]):
     inputs: ClassVar[tuple[int, int]] = (1, 1)
     elementwise: ClassVar[bool] = False
     """Whether the output at an index depends on the (broadcast) inputs at that index alone."""
+    instructions: ClassVar[int] = 4
+    """About how many vector instructions an elementwise operator takes for a vector of results."""
+    linear: ClassVar[bool] = False
+    """Whether outputs are sums of products of the inputs, of which rounding loses a part of the terms."""
+    moves: ClassVar[bool] = False
+    """Whether outputs hold values of the inputs and no others, perhaps in another dtype."""
 
     @abstractmethod
     def infer(self, attrs: A, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -60,6 +68,10 @@ class OpDef(ABC, Generic[A]):
     @abstractmethod
     def reference(self, attrs: A, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         """The outputs by definition, in float64 for floating-point inputs; written for clarity."""
+
+    def terms(self, attrs: A, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        """For a linear operator: sums of the magnitudes of the terms that the outputs are sums of."""
+        return self.reference(attrs, [None if a is None else np.abs(a) for a in inputs])
 
     def cost(self, attrs: A, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
         """Work of one evaluation. By default one operation for each output element."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -47,13 +47,16 @@ F(4, 3) 2.0e-6, F(6, 3) 8.9e-6).
 
 @dataclass(frozen=True)
 class CookToom:
-    """The matrices of one F(m, r): at (m, a), g (a, r), bt (a, a) with a = (m - 1) * stride + r."""
+    """The matrices of one F(m, r): at (m, a), g (a, r), bt (a, a) with a = (m - 1) * stride + r.
+
+    There is one for each m, r and stride, so these are compared and the matrices, which takes long, are not.
+    """
 
     m: int
     r: int
-    at: Matrix
-    g: Matrix
-    bt: Matrix
+    at: Matrix = field(compare=False)
+    g: Matrix = field(compare=False)
+    bt: Matrix = field(compare=False)
     stride: int = 1
 
     @property
@@ -121,7 +124,7 @@ def _polyphase(m: int, r: int, stride: int) -> CookToom:
     return CookToom(m, r, at, g, bt, stride)
 
 
-def to_float(matrix: Matrix, dtype: str = "float64") -> Array:
+def to_float(matrix: Matrix, dtype: Any = "float64") -> Array:
     """A rational matrix as a NumPy array."""
     return np.array([[float(v) for v in row] for row in matrix], dtype)
 

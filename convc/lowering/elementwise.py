@@ -12,7 +12,16 @@ from tvm import te, tirx
 from convc.ir import Attrs
 from convc.lowering import functions as f
 from convc.lowering.extremes import maximum, minimum
-from convc.lowering.functions import constant, dtype_of, is_float, let, lower_bound, select, upper_bound
+from convc.lowering.functions import (
+    constant,
+    dtype_of,
+    is_float,
+    let,
+    lower_bound,
+    masked,
+    select,
+    upper_bound,
+)
 
 Expr = Any
 Unary = Callable[[Any, Expr], Expr]
@@ -69,17 +78,25 @@ def _celu(a: Any, x: Expr) -> Expr:
 
 
 def _mish(a: Any, x: Expr) -> Expr:
-    """tanh(log(1 + e)) = z / (z + 2) with e = exp(x), z = e (e + 2); 1 in float32 from x = 20 on."""
-    two = constant(2, x)
-    ratio = let(f.exp(upper_bound(x, constant(20, x))), lambda e: let(e * (e + two), lambda z: z / (z + two)))
-    return x * ratio
+    """x tanh(log(1 + e)) = x z / (z + 2) with e = exp(x), z = e (e + 2); x itself in float32 from 20 on.
+
+    LLVM may multiply before it divides, and so x must be bounded in the product.
+    """
+    two, far = constant(2, x), constant(20, x)
+
+    def near(t: Expr) -> Expr:
+        return let(f.exp(t), lambda e: let(e * (e + two), lambda z: t * (z / (z + two))))
+
+    return select(x > far, x, let(upper_bound(x, far), near))
 
 
 def _gelu(a: Any, x: Expr) -> Expr:
+    """x (1 + tanh u) / 2 = x sigmoid(2 u), which keeps its precision where tanh is near -1."""
     half, one = constant(0.5, x), constant(1, x)
     if a.approximate == "tanh":
-        inner = constant(math.sqrt(2 / math.pi), x) * (x + constant(0.044715, x) * x * x * x)
-        return half * x * (one + f.tanh(inner))
+        return x * f.sigmoid(
+            constant(2 * math.sqrt(2 / math.pi), x) * (x + constant(0.044715, x) * x * x * x)
+        )
     return half * x * (one + f.erf(x * constant(math.sqrt(0.5), x)))
 
 
@@ -99,12 +116,20 @@ def _softplus(a: Any, x: Expr) -> Expr:
 
 
 def cast(x: Expr, dtype: str) -> Expr:
-    """Conversion as NumPy's astype: floats to integers toward zero, to bool by comparison with 0."""
+    """Conversion as NumPy's astype: floats to integers toward zero, to bool by comparison with 0.
+
+    NaN is true, though TVM compares so that NaN is neither equal nor unequal to anything.
+    """
     if dtype_of(x) == dtype:
         return x
-    if dtype == "bool":
-        return x != constant(0, x)
-    return x.astype(dtype)
+    if dtype != "bool":
+        return x.astype(dtype)
+    return let(
+        x,
+        lambda x: (
+            tirx.Or(tirx.NE(x, constant(0, x)), tirx.isnan(x)) if is_float(x) else tirx.NE(x, constant(0, x))
+        ),
+    )
 
 
 UNARY: dict[str, Unary] = {
@@ -156,21 +181,37 @@ UNARY: dict[str, Unary] = {
 
 
 def _divide(a: Any, x: Expr, y: Expr) -> Expr:
-    return x / y if is_float(x) else te.truncdiv(x, y)
+    if is_float(x):
+        return x / y
+    zero, quotient = constant(0, x), te.truncdiv(x, _harmless(y))
+    if dtype_of(x).startswith("uint"):
+        return masked(y > zero, quotient, zero)
+    opposite = select(tirx.EQ(x, tirx.min_value(dtype_of(x))), x, -x)  # the least number has none
+    return masked(tirx.Not(_harmful(y)), quotient, select(tirx.EQ(y, zero), zero, opposite))
 
 
 def _mod(a: Any, x: Expr, y: Expr) -> Expr:
-    if not a.fmod:
-        return te.floormod(x, y)
-    if not is_float(x):
-        return te.truncmod(x, y)
-    return _libm("fmod", x, y)
+    if is_float(x):
+        return _libm("fmod", x, y)
+    return (te.truncmod if a.fmod else te.floormod)(x, _harmless(y))
+
+
+def _harmful(y: Expr) -> Expr:
+    """Whether a division by an integer may trap: by 0, or of the least number by -1."""
+    if dtype_of(y).startswith("uint"):
+        return tirx.EQ(y, constant(0, y))
+    return tirx.Or(tirx.EQ(y, constant(0, y)), tirx.EQ(y, constant(-1, y)))
+
+
+def _harmless(y: Expr) -> Expr:
+    """`y`, or 1 where it may trap: the remainder is 0 then, right for -1 and chosen for 0."""
+    return select(_harmful(y), constant(1, y), y)
 
 
 def _equal(a: Any, x: Expr, y: Expr) -> Expr:
     if dtype_of(x) == "bool":  # LLVM has no comparison of vectors of bits in TVM's translation
         x, y = x.astype("int8"), y.astype("int8")
-    return x == y
+    return tirx.EQ(x, y)
 
 
 def _power(a: Any, x: Expr, y: Expr) -> Expr:

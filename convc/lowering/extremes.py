@@ -2,8 +2,8 @@
 
 Neither x86's `maxps`, which returns its second operand where one is NaN, nor `fmaxf` of a GPU, which returns
 the other one, does that. NaN is looked for apart, beside the maxima: two values take one comparison, a
-window of nine 5 beside its 8 maxima. `te.max` as a reduction is no help: it begins with the least finite
-number.
+window of nine 5 beside its 8 maxima. Reductions are those of integers in the order of floats: of floats,
+`te.max` begins with the least finite number, and a reducer of our own would not be shared among threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
-import tvm_ffi
 from tvm import te, tirx
 
 from convc.lowering.functions import constant, dtype_of, is_float, let, select
@@ -64,26 +63,35 @@ def highest(dtype: str) -> Expr:
     return tirx.const(math.inf, dtype) if "float" in dtype else tirx.max_value(dtype)
 
 
-_reduce_max = te.comm_reducer(maximum, lowest, name="maximum")
-_reduce_min = te.comm_reducer(minimum, highest, name="minimum")
+# ---- reductions: of integers, which TVM knows how to share among threads
 
 
-def _may_be_shared_by_threads(combine: Pairwise, neutral: Callable[[str], Expr]) -> None:
-    """Let TVM recognise a reduction by its combination: on a GPU it splits only those that it knows."""
-    tvm_ffi.get_global_func("s_tir.schedule.RegisterReducer")(
-        1, lambda a, b: [combine(a[0], b[0])], lambda values: [neutral(dtype_of(values[0]))]
-    )
+def key_dtype(dtype: str) -> str:
+    """The integers that stand for floats of a dtype."""
+    return f"int{tirx.const(0, dtype).ty.dtype.bits}"
 
 
-_may_be_shared_by_threads(maximum, lowest)
-_may_be_shared_by_threads(minimum, highest)
+def key(x: Expr, *, nan_last: bool) -> Expr:
+    """An integer in the order of floats: the bits, those of a negative number but the sign inverted.
+
+    NaN comes after all numbers or before them. The least integer is left out: in CUDA it is no int.
+    """
+    integers = key_dtype(dtype_of(x))
+    nan = tirx.max_value(integers) if nan_last else tirx.min_value(integers) + 1
+
+    def of(x: Expr) -> Expr:
+        return select(tirx.isnan(x), nan, _ordered(tirx.reinterpret(integers, x)))
+
+    return let(x, of)
 
 
-def maximum_over(value: Expr, axis: Sequence[Any]) -> Expr:
-    """The maximum over reduction axes, -inf over none; NaN if one of the values is."""
-    return _reduce_max(value, axis=axis) if is_float(value) else te.max(value, axis=axis)
+def of_key(value: Expr, dtype: str) -> Expr:
+    """The float that a key stands for; those of NaN stand for NaN."""
+    return tirx.reinterpret(dtype, let(value, _ordered))
 
 
-def minimum_over(value: Expr, axis: Sequence[Any]) -> Expr:
-    """The minimum over reduction axes, inf over none; NaN if one of the values is."""
-    return _reduce_min(value, axis=axis) if is_float(value) else te.min(value, axis=axis)
+def _ordered(bits: Expr) -> Expr:
+    """Its own inverse: negative numbers in reverse."""
+    dtype = dtype_of(bits)
+    sign = tirx.shift_right(bits, tirx.const(tirx.const(0, dtype).ty.dtype.bits - 1, dtype))
+    return bits ^ (sign & tirx.max_value(dtype))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from convc.lowering.cook_toom import CookToom, Matrix, to_float
+from convc.lowering.cook_toom import CookToom, to_float
 from convc.lowering.weights import as_stored
 from convc.tiling.storage import FLOAT32, Storage
 from convc.types import Array
@@ -23,13 +25,14 @@ def transformed(weights: Array, algorithms: Sequence[CookToom]) -> Array:
     """U (*sizes, K, C) in float64 of weights (K, C, *kernel)."""
     u = np.moveaxis(weights.astype("float64"), (0, 1), (-2, -1))
     for axis, a in enumerate(algorithms):
-        u = _along(a.g, u, axis)
+        u = _along(_floats(a, "g", u.dtype), u, axis)
     return u
 
 
 def largest_gain(algorithms: Sequence[CookToom]) -> float:
     """By how much the largest transformed weight may exceed the largest weight."""
-    return math.prod(float(abs(to_float(a.g)).sum(axis=1).max()) for a in algorithms)
+    g = (_floats(a, "g", np.dtype("float64")) for a in algorithms)
+    return math.prod(float(abs(matrix).sum(axis=1).max()) for matrix in g)
 
 
 def sampled_error(weights: Array, algorithms: Sequence[CookToom], storage: Storage = FLOAT32) -> float:
@@ -41,28 +44,39 @@ def sampled_error(weights: Array, algorithms: Sequence[CookToom], storage: Stora
     there). Transformed weights count with the values that `storage` leaves them.
     """
     u = transformed(weights[:: -(-weights.shape[0] // SAMPLED_CHANNELS)], algorithms)
-    shape = (*(a.size for a in algorithms), weights.shape[1], SAMPLED_TILES)
-    tiles = np.random.default_rng(0).standard_normal(shape, "float32")
-    exact = _filtered(tiles.astype("float64"), u, algorithms)
+    exact = _filtered(u, algorithms)
     stored = as_stored(u.swapaxes(-1, -2), storage).swapaxes(-1, -2)
-    inexact = _filtered(tiles, stored, algorithms)
+    inexact = _filtered(stored, algorithms)
     largest = float(abs(exact).max())
     return PESSIMISM * float(abs(inexact - exact).max()) / largest if largest > 0 else 0.0
 
 
-def _filtered(tiles: Array, u: Array, algorithms: Sequence[CookToom]) -> Array:
-    """Outputs (*m, K, tiles) of `tiles` (*sizes, C, tiles) and `u` (*sizes, K, C), in their dtype."""
-    v = tiles
+def _filtered(u: Array, algorithms: Sequence[CookToom]) -> Array:
+    """Outputs (*m, K, tiles) of random tiles under weights `u` (*sizes, K, C), in their dtype."""
+    y: Array = u @ _transformed_tiles(u.shape[-1], tuple(algorithms), u.dtype)
     for axis, a in enumerate(algorithms):
-        v = _along(a.bt, v, axis)
-    y: Array = u @ v
-    for axis, a in enumerate(algorithms):
-        y = _along(a.at, y, axis)
+        y = _along(_floats(a, "at", y.dtype), y, axis)
     return y
 
 
-def _along(matrix: Matrix, array: Array, axis: int) -> Array:
-    """`matrix` times every vector of `array` along `axis`, in the dtype of `array`."""
+@lru_cache(maxsize=16)
+def _transformed_tiles(channels: int, algorithms: tuple[CookToom, ...], dtype: Any) -> Array:
+    """Normal tiles (*sizes, C, tiles), the same ones each time, in the transformed domain."""
+    shape = (*(a.size for a in algorithms), channels, SAMPLED_TILES)
+    v: Array = np.random.default_rng(0).standard_normal(shape, "float32").astype(dtype)
+    for axis, a in enumerate(algorithms):
+        v = _along(_floats(a, "bt", v.dtype), v, axis)
+    return v
+
+
+@lru_cache(maxsize=256)
+def _floats(algorithm: CookToom, matrix: str, dtype: Any) -> Array:
+    """The matrix `at`, `g` or `bt` of an algorithm."""
+    return to_float(getattr(algorithm, matrix), dtype)
+
+
+def _along(matrix: Array, array: Array, axis: int) -> Array:
+    """`matrix` times every vector of `array` along `axis`."""
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     flat = array.reshape(math.prod(before), array.shape[axis], -1)
-    return (to_float(matrix, str(array.dtype)) @ flat).reshape(*before, len(matrix), *after)
+    return (matrix @ flat).reshape(*before, len(matrix), *after)

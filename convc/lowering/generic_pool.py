@@ -20,7 +20,7 @@ from typing import Any
 
 from tvm import te, tirx
 
-from convc.lowering.extremes import largest, lowest, maximum_over
+from convc.lowering import extremes
 from convc.lowering.formula import At, Call, follow, formula, spatial
 from convc.lowering.functions import absolute, constant, let, masked
 
@@ -153,8 +153,13 @@ def _reach(call: Call, position: int) -> int:
 
 @formula("max_pool", layouts=follow)
 def _max_pool(call: Call) -> Sequence[At]:
-    neutral = lowest(call.out.dtype)
-    return [_combine(call, largest, maximum_over, neutral, max(call.attrs.dilations) > 1, lambda x: x)]
+    dtype = call.out.dtype
+    masks = max(call.attrs.dilations) > 1
+    if math.prod(call.attrs.kernel) <= _TOGETHER or not call.out.is_float:
+        return [_combine(call, extremes.largest, te.max, extremes.lowest(dtype), masks, lambda x: x)]
+    least = tirx.min_value(extremes.key_dtype(dtype))
+    found = _combine(call, extremes.largest, te.max, least, masks, lambda x: extremes.key(x, nan_last=True))
+    return [lambda *i: extremes.of_key(found(*i), dtype)]
 
 
 def added(values: Sequence[Expr]) -> Expr:

@@ -15,9 +15,10 @@ from typing import Any
 
 from tvm import te, tirx
 
+from convc.lowering import extremes
 from convc.lowering import functions as f
 from convc.lowering.base import Layouts
-from convc.lowering.extremes import highest, largest, lowest, maximum_over, minimum_over, smallest
+from convc.lowering.elementwise import cast
 from convc.lowering.formula import At, Call, Index, flatten, follow, formula, plain, unflatten
 from convc.lowering.functions import constant, dtype_of, let
 from convc.lowering.generic_pool import added, power_of_magnitude, root
@@ -45,8 +46,8 @@ SUM = Fold(added, te.sum, lambda dtype: tirx.const(0, dtype))
 PRODUCT = Fold(
     lambda values: reduce(lambda a, b: a * b, values), _product, lambda dtype: tirx.const(1, dtype)
 )
-MAX = Fold(largest, maximum_over, lowest)
-MIN = Fold(smallest, minimum_over, highest)
+MAX = Fold(lambda values: reduce(te.max, values), te.max, extremes.lowest)
+MIN = Fold(lambda values: reduce(te.min, values), te.min, extremes.highest)
 
 
 def fold_axes(
@@ -77,6 +78,21 @@ def fold_axes(
 
     folded = te.compute([shape[axis] for axis in kept] or [1], element, name=name)
     return lambda *i: folded(*([i[axis] for axis in kept] or [0]))
+
+
+def extreme(
+    read: At, shape: Sequence[int], axes: Sequence[int], fold: Fold, dtype: str, lanes: int, name: str
+) -> At:
+    """Fold by MAX or MIN, as `fold_axes`; of floats NaN where there is one."""
+    if "float" not in dtype or not math.prod(shape[axis] for axis in axes):
+        return fold_axes(read, shape, axes, fold, dtype, lanes, name)
+    integers = extremes.key_dtype(dtype)
+
+    def keys(*index: Expr) -> Expr:
+        return extremes.key(read(*index), nan_last=fold is MAX)
+
+    folded = fold_axes(keys, shape, axes, fold, integers, lanes, name)
+    return lambda *i: extremes.of_key(folded(*i), dtype)
 
 
 def _loops(shape: Sequence[int], axes: Sequence[int]) -> dict[int, Any]:
@@ -226,24 +242,25 @@ def _reduce(call: Call) -> Sequence[At]:
         value = call.x(*index)
         return rule.before(a, value if wide == kind.dtype else tirx.Cast(wide, value))
 
-    folded = (
-        fold_axes(read, kind.physical, axes, rule.fold, wide, call.target.lanes, "reduce") if axes else read
-    )
+    over = extreme if rule.fold in (MAX, MIN) else fold_axes
+    folded = over(read, kind.physical, axes, rule.fold, wide, call.target.lanes, "reduce") if axes else read
     expand = _out_to_in(call, axes, a.keepdims)
 
     def at(*index: Expr) -> Expr:
         value = rule.after(a, folded(*expand(index)), count)
         if wide == kind.dtype:
             return value
-        return value != tirx.const(0, wide) if kind.dtype == "bool" else tirx.Cast(kind.dtype, value)
+        return cast(value, kind.dtype)
 
     return [at]
 
 
-def _log_sum_terms(call: Call, axes: Sequence[int], name: str = "") -> tuple[At, At]:
-    """The maximum over `axes`, finite, and the sum of exp(x - maximum): functions of an index of x."""
+def _log_sum_terms(call: Call, axes: Sequence[int]) -> tuple[At, At]:
+    """The maximum over `axes`, or 0 where it is not finite, and the sum of exp(x - maximum): functions of an
+    index of x. A term of infinity makes the sum NaN.
+    """
     kind, lanes = call.x.kind, call.target.lanes
-    top = fold_axes(call.x, kind.physical, axes, MAX, kind.dtype, lanes, "top")
+    top = extreme(call.x, kind.physical, axes, MAX, kind.dtype, lanes, "top")
 
     def finite(*index: Expr) -> Expr:
         return let(
@@ -265,13 +282,21 @@ def _log_sum_terms(call: Call, axes: Sequence[int], name: str = "") -> tuple[At,
 
 @formula("reduce_log_sum_exp")
 def _log_sum_exp(call: Call) -> Sequence[At]:
-    """log(sum(exp(x - max))) + max."""
+    """log(sum(exp(x - max))) + max; inf where that is the maximum."""
     axes = sorted({axis % call.x.kind.rank for axis in call.attrs.axes})
     if not axes:
         return [call.x]
+    kind = call.x.kind
+    top = extreme(call.x, kind.physical, axes, MAX, kind.dtype, call.target.lanes, "largest")
     anchor, total = _log_sum_terms(call, axes)
     expand = _out_to_in(call, axes, call.attrs.keepdims)
-    return [lambda *i: f.log(total(*expand(i))) + anchor(*expand(i))]
+
+    def at(*index: Expr) -> Expr:
+        place = expand(index)
+        value = f.log(total(*place)) + anchor(*place)
+        return f.select(tirx.EQ(top(*place), extremes.highest(kind.dtype)), top(*place), value)
+
+    return [at]
 
 
 def _softmax_layouts(w: Workload, target: Target) -> Layouts:
@@ -314,23 +339,22 @@ def _log_softmax(call: Call) -> Sequence[At]:
 
 @formula("argmax", "argmin")
 def _arg(call: Call) -> Sequence[At]:
-    """The extreme first, then the first or last position that equals it (0 where NaN makes that none)."""
+    """The extreme first, then the first or last position that equals it. NaN is one, as for NumPy."""
     a, kind, lanes = call.attrs, call.x.kind, call.target.lanes
     axis = a.axis % kind.rank
     extent = kind.shape[axis]
-    best = fold_axes(
+    best = extreme(
         call.x, kind.shape, [axis], MAX if call.w.op == "argmax" else MIN, kind.dtype, lanes, "best"
     )
     none = -1 if a.select_last else extent
 
     def position(*index: Expr) -> Expr:
-        return tirx.Select(call.x(*index) == best(*index), index[axis], tirx.const(none, "int32"))
+        x = call.x(*index)
+        chosen = tirx.EQ(x, best(*index))
+        if kind.is_float:
+            chosen = tirx.Or(chosen, tirx.isnan(x))
+        return tirx.Select(chosen, index[axis], tirx.const(none, "int32"))
 
     found = fold_axes(position, kind.shape, [axis], MAX if a.select_last else MIN, "int32", lanes, "position")
     expand = _out_to_in(call, [axis], a.keepdims)
-
-    def at(*index: Expr) -> Expr:
-        place = found(*expand(index))
-        return tirx.Cast("int64", let(place, lambda p: tirx.Select(p == none, tirx.const(0, "int32"), p)))
-
-    return [at]
+    return [lambda *i: tirx.Cast("int64", found(*expand(i)))]

@@ -92,34 +92,40 @@ def encoded(weights: Array, storage: Storage) -> Array:
     *_, terms, lanes = weights.shape
     packed = np.empty(*stored(weights.shape, storage))
     panels = weights.reshape(-1, terms, lanes)
-    for panel, result in zip(panels, packed.reshape(len(panels), -1, lanes), strict=True):
-        result[:] = _encoded(panel, storage)  # one by one: temporaries stay small
+    results = packed.reshape(len(panels), -1, lanes)
+    some = max(1, _AT_ONCE // (terms * lanes))
+    for first in range(0, len(panels), some):
+        results[first : first + some] = _encoded(panels[first : first + some], storage)
     return packed
 
 
+_AT_ONCE = 1 << 16
+"""Weights that are encoded together: temporaries stay in cache, and a small layer takes one step."""
+
+
 def _encoded(weights: Array, storage: Storage) -> Array:
-    """Weights (K, lanes) as words."""
-    terms, lanes = weights.shape
+    """Weights (panels, K, lanes) as words."""
+    panels, terms, lanes = weights.shape
     bits = np.ascontiguousarray(weights / np.float32(RANGE)).view("uint32")
     sign, magnitude = bits & np.uint32(_SIGN), bits & np.uint32(_SIGN - 1)
     by_turns = (np.arange(terms, dtype="uint32") % 2 << 31)[:, None]
-    sign = np.where(magnitude == 0, by_turns, sign).reshape(-1, storage.rows, lanes)
+    sign = np.where(magnitude == 0, by_turns, sign).reshape(panels, -1, storage.rows, lanes)
     above = np.where(magnitude < _LEADING, 0, magnitude - np.uint32(_LEADING))
     magnitude = (above << 3).astype("uint32").reshape(sign.shape)
 
     def nearest(row: int, low: Array | np.uint32) -> Array:
         """The sign and upper bits of a row which, followed by 8 bits `low`, come nearest to it."""
-        m = magnitude[:, row]
+        m = magnitude[:, :, row]
         upper = np.minimum((np.maximum(m + np.uint32(128), low) - low) >> 8, (1 << 23) - 1) << 8
-        found: Array = sign[:, row] | upper.astype("uint32")
+        found: Array = sign[:, :, row] | upper.astype("uint32")
         return found
 
     last = nearest(storage.rows - 1, np.uint32(0))
-    words = np.empty((terms // storage.rows, storage.words, lanes), "uint32")
+    words = np.empty((panels, terms // storage.rows, storage.words, lanes), "uint32")
     for row in range(storage.words):
         low = last >> np.uint32(24 - 8 * row) & np.uint32(0xFF)
-        words[:, row] = nearest(row, low) | low
-    found: Array = words.view("int32").reshape(-1, lanes)
+        words[:, :, row] = nearest(row, low) | low
+    found: Array = words.view("int32").reshape(panels, -1, lanes)
     return found
 
 

@@ -89,6 +89,7 @@ class Conv(OpDef[ConvAttrs]):
     name = "conv"
     attrs = ConvAttrs
     inputs = (2, 3)
+    linear = True
 
     def infer(self, attrs: ConvAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, w = required(inputs, 0, "x"), required(inputs, 1, "weights")
@@ -142,6 +143,7 @@ class ConvTranspose(OpDef[ConvTransposeAttrs]):
     name = "conv_transpose"
     attrs = ConvTransposeAttrs
     inputs = (2, 3)
+    linear = True
 
     def infer(self, attrs: ConvTransposeAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, w = required(inputs, 0, "x"), required(inputs, 1, "weights")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Gemm(OpDef[GemmAttrs]):
     name = "gemm"
     attrs = GemmAttrs
     inputs = (2, 3)
+    linear = True
 
     def infer(self, attrs: GemmAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         a, b = required(inputs, 0, "a"), required(inputs, 1, "b")
@@ -55,6 +56,9 @@ class Gemm(OpDef[GemmAttrs]):
         c = inputs[2] if len(inputs) > 2 else None
         return (y if c is None else y + attrs.beta * c,)
 
+    def terms(self, attrs: GemmAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+        return super().terms(replace(attrs, alpha=abs(attrs.alpha), beta=abs(attrs.beta)), inputs)
+
     def cost(
         self, attrs: GemmAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
     ) -> Cost:
@@ -69,6 +73,7 @@ class MatMul(OpDef[Attrs]):
 
     name = "matmul"
     inputs = (2, 2)
+    linear = True
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         a, b = required(inputs, 0, "a"), required(inputs, 1, "b")

@@ -136,7 +136,7 @@ class GroupNorm(OpDef[GroupNormAttrs]):
     inputs = (3, 3)
 
     def infer(self, attrs: GroupNormAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
-        result = _per_channel_types(inputs, ("scale", "bias"), 3)
+        result = _per_channel_types(inputs, ("scale", "bias"), 2)
         if attrs.groups < 1 or result.shape[1] % attrs.groups:
             raise TypeRuleError(f"{result.shape[1]} channels do not divide into {attrs.groups} groups.")
         return (result,)

@@ -132,6 +132,7 @@ class AveragePool(Pool[AveragePoolAttrs]):
 
     name = "average_pool"
     attrs = AveragePoolAttrs
+    linear = True
 
     def reference(self, attrs: AveragePoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x = array(inputs, 0)

@@ -84,10 +84,11 @@ def define(
     *,
     attrs: type[Attrs] = ReduceAttrs,
     kind: str = "number",
+    linear: bool = False,
 ) -> None:
     """Register a reduction; `kind` of input as in `must_be`."""
     members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind}
-    register(type(name, (Reduce,), {**members, "__module__": __name__}))
+    register(type(name, (Reduce,), {**members, "linear": linear, "__module__": __name__}))
 
 
 def _mean(attrs: ReduceAttrs, x: Array, where: dict[str, Any]) -> Array:
@@ -117,8 +118,8 @@ def _log_sum_exp(x: Array, where: dict[str, Any]) -> Array:
     return np.asarray(total if where["keepdims"] else total.squeeze(where["axis"]))
 
 
-define("reduce_mean", _mean)
-define("reduce_sum", lambda a, x, where: np.sum(x, dtype=x.dtype, **where))
+define("reduce_mean", _mean, linear=True)
+define("reduce_sum", lambda a, x, where: np.sum(x, dtype=x.dtype, **where), linear=True)
 define("reduce_prod", lambda a, x, where: np.prod(x, dtype=x.dtype, **where))
 define("reduce_max", lambda a, x, where: np.max(x, initial=_lowest(x), **where), kind="any")
 define("reduce_min", lambda a, x, where: np.min(x, initial=_highest(x), **where), kind="any")

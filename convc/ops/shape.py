@@ -105,6 +105,8 @@ class DepthSpaceAttrs(Attrs):
 class Movement(OpDef[A]):
     """Marks operators that cost memory traffic only."""
 
+    moves = True
+
     def cost(self, attrs: A, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
         return Cost()
 

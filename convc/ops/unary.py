@@ -107,10 +107,13 @@ def define(
     attrs: type[Attrs] = Attrs,
     kind: str = "float",
     result: str = "",
+    moves: bool = False,
 ) -> None:
     """Register a unary operator; `kind` of input as in `must_be`."""
     members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind, "result": result}
-    register(type(name, (Unary,), {**members, "__module__": __name__}))
+    if kind == "float":  # most are functions: the argument's reduction, a polynomial, the result's scale
+        members["instructions"] = 32
+    register(type(name, (Unary,), {**members, "moves": moves, "__module__": __name__}))
 
 
 def sigmoid(x: Array) -> Array:
@@ -187,8 +190,8 @@ define("sign", lambda a, x: np.sign(x), kind="number")
 define("shrink", shrink, attrs=ShrinkAttrs)
 define("clip", clip, attrs=ClipAttrs, kind="number")
 define("not", lambda a, x: np.logical_not(x), kind="bool")
-define("identity", lambda a, x: x, kind="any")
-define("dropout", lambda a, x: x, kind="any")
+define("identity", lambda a, x: x, kind="any", moves=True)
+define("dropout", lambda a, x: x, kind="any", moves=True)
 
 
 @register
@@ -198,6 +201,7 @@ class Cast(OpDef[CastAttrs]):
     name = "cast"
     attrs = CastAttrs
     elementwise = True
+    moves = True
 
     def infer(self, attrs: CastAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         if attrs.dtype not in DTYPES:

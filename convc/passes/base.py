@@ -102,10 +102,9 @@ class RulePass(Pass):
 
     def _sweep(self, graph: Graph, changes: Changes) -> bool:
         changed = False
-        alive = set(graph.nodes)
         for node in graph.nodes:
             for rule in self.rules:
-                if node not in alive:
+                if node not in graph:
                     break
                 match = rule.match(graph, node)
                 if match is None:
@@ -117,7 +116,6 @@ class RulePass(Pass):
                 text = rule.rewrite(graph, node, match)
                 changes.made.append(Change(before[0], text, before[1]))
                 changed = True
-                alive = set(graph.nodes)
         return changed
 
 

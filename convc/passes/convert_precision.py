@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 from convc.ir import Graph, Node, Value
 from convc.ops.unary import CastAttrs
@@ -90,7 +90,5 @@ class ConvertPrecision(Pass):
     def _restored(self, graph: Graph, value: Value, dtype: str) -> Value:
         if value.type.dtype == dtype:
             return value
-        origin = () if value.producer is None else cast(Any, value.producer).origin
-        return graph.add(
-            "cast", [value], CastAttrs(dtype), name=f"{value.name}:{dtype}", origin=origin
-        ).output
+        # Without an origin, so that an algorithm for the layer before is not asked of this one.
+        return graph.add("cast", [value], CastAttrs(dtype), name=f"{value.name}:{dtype}").output

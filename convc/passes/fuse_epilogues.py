@@ -21,6 +21,19 @@ KERNELS = (
 )  # fmt: skip
 """Operators with loops of their own, whose lowerings end in an epilogue."""
 
+LONGEST_EPILOGUE = 256
+"""Vector instructions of the longest epilogue of an operator in `KERNELS`.
+
+It is repeated for each vector of a register tile, up to 24 of them: 256 instructions of 5 bytes then fill the
+32 KB that L1 has for code.
+"""
+LONGEST_CHAIN = 1024
+"""Vector instructions of the longest chain of elementwise operators in one kernel.
+
+A cut costs a pass over memory. A vector of 32 bytes goes there and back in 20 cycles or so (64 bytes at
+10 GB/s), which are 40 instructions: 4 % of a chain of this length. That compiles in half a second.
+"""
+
 COMMUTATIVE = ("add", "mul", "max", "min")
 
 COPIES = ("identity", "dropout")
@@ -35,11 +48,14 @@ class FuseEpilogues(Pass):
     throughout and keeps the shape: f(head(...)) is computed where head(...) was. The fused node stands where
     the elementwise node stood, so that its other operand is there; nothing between them read the head. With
     two possible producers (a residual sum of two convolutions) the kernel is preferred to an elementwise
-    chain, and else the one that is computed last.
+    chain, and else the one that is computed last. Where the whole would be too long, the node begins another
+    chain.
     """
 
     name: ClassVar[str] = "fuse-epilogues"
     heads: tuple[str, ...] = KERNELS
+    longest_epilogue: int = LONGEST_EPILOGUE
+    longest_chain: int = LONGEST_CHAIN
     dtype: str = "float32"
 
     def run(self, graph: Graph) -> Changes:
@@ -80,6 +96,10 @@ class FuseEpilogues(Pass):
             return f"it uses %{running.name} more than once"
         if running.type.shape != node.output.type.shape:
             return f"it turns shape {running.type.shape} into {node.output.type.shape}"
+        limit = self.longest_epilogue if head.op in self.heads else self.longest_chain
+        length = _instructions(head) + _instructions(node)
+        if length > limit:
+            return f"with it the epilogue would take {length} instructions a vector, of at most {limit}"
         dtypes = {v.type.dtype for v in (running, *node.inputs, node.output) if v is not None}
         return f"it computes with {', '.join(sorted(dtypes))}" if dtypes != {self.dtype} else ""
 
@@ -111,3 +131,9 @@ class FuseEpilogues(Pass):
         if not graph.users(operand) and not graph.is_output(operand):
             graph.remove_constant(operand)
         return graph.add_constant(operand.name, full)
+
+
+def _instructions(node: Node) -> int:
+    """Vector instructions of a node's elementwise operators, its own included."""
+    own = (node.op,) if opdef(node.op).elementwise else ()
+    return sum(opdef(op).instructions for op in (*own, *(step.op for step in node.epilogue)))

@@ -25,6 +25,7 @@ from convc.passes.lower_batch_norm import LowerBatchNorm
 from convc.passes.merge_common import MergeCommon
 from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.normalise_linear import NormaliseLinear
+from convc.passes.phases_as_channels import PhasesAsChannels
 from convc.passes.pool_first import PoolFirst
 from convc.passes.pull_slices import PullSlices
 from convc.passes.recognise_activations import RecogniseActivations
@@ -54,6 +55,7 @@ PIPELINE: tuple[Pass, ...] = (
     FuseEpilogues(),
     MergeSiblings(),  # siblings have their activations by now, which must be equal
     SubPixel(),
+    PhasesAsChannels(),  # what the phases of whole blocks of channels have left
     FullyConnected(),
     RemoveIdentities(),  # reshapes between fully connected layers
     RemoveDeadCode(),

@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convc.errors import OptionError
-from convc.files import write_bytes
+from convc.files import destination, write_bytes
 from convc.report.tuning_view import ms, plain, times
 from convc.tune.progress import Course, LayerState, agreement, courses, together
 from convc.tune.trial import Outcome, Trial
@@ -75,6 +75,7 @@ def write(
             "Plots are drawn with matplotlib, which is not installed.", hint="pip install 'convc[plot]'"
         ) from error
     found = drawable(trials, layers)
+    destination(path)  # refused now, not after drawing
     data = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         _figure(found, plain(title)).savefig(data, format="png", dpi=140)

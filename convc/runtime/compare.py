@@ -7,11 +7,8 @@ import numpy as np
 from convc.types import Array
 
 
-def relative_error(found: Array, expected: Array, negligible: float = 0.0) -> float:
-    """Largest difference, relative to the largest expected magnitude; infinite where nan meets a number.
-
-    Differences of up to `negligible` do not count.
-    """
+def relative_error(found: Array, expected: Array) -> float:
+    """Largest difference, relative to the largest expected magnitude; infinite where nan meets a number."""
     if not expected.size:
         return 0.0
     found, expected = found.astype("float64"), expected.astype("float64")
@@ -22,6 +19,6 @@ def relative_error(found: Array, expected: Array, negligible: float = 0.0) -> fl
         return float("inf")
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
     worst = float(difference.max())
-    if worst <= negligible:
+    if worst == 0.0:
         return 0.0
     return worst / scale if scale else float("inf")

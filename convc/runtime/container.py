@@ -10,7 +10,7 @@ Numbers are little-endian, of 64 bits in the trailer and of 32 in the seal. The 
 follows its sections, and a file that lost its end is recognised at once: the parts must add up to its size.
 
 CRC-32 is there to notice damage, not malice: it finds every error within 32 bits, and misses one in 2^32 of
-all others. It is in Python's standard library and reads 1.7 GB/s (Zen 3, Python 3.11, zlib 1.2.13, file in
+all others. It is in Python's standard library and reads 2.6 GB/s (Zen 3, Python 3.11, zlib 1.2.13, file in
 memory), twice what SHA-256 does where the processor has instructions for that, and more where it has none.
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from convc.errors import ModuleError
-from convc.files import explained, kind_of, reason
+from convc.files import reading
 from convc.formats import MODULE, MODULE_MAGIC, not_a
 
 PAGE = 4096
@@ -134,17 +134,7 @@ class Container:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Container]:
     """A module file. Raises ModuleError where it cannot be read, or its parts are not those of a module."""
-    what = f"Cannot read module '{path}'"
-    try:
-        kind = kind_of(path.stat().st_mode)  # to open a pipe would wait for its writer
-        if kind:
-            raise ModuleError(
-                f"'{path}' is {kind}, expected a module.", hint="Make one with `convc compile`."
-            )
-        file = path.open("rb")
-    except (OSError, ValueError) as error:
-        raise ModuleError(f"{what}: {reason(error)}.") from error
-    with file, explained(what, ModuleError):
+    with reading(path, ModuleError) as file:
         yield Container(path, file)
 
 

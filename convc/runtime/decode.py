@@ -116,6 +116,11 @@ def decoder(kind: Any) -> Decoder:
     raise TypeError(f"there is no decoder for {kind}")
 
 
+def _step(name: str) -> str:
+    """The step of a path to an entry, fit to be printed whatever its name is."""
+    return f".{name}" if name.isidentifier() else f"[{name[:60]!r}]"
+
+
 def _part(decode: Decoder, value: Any, step: str) -> Any:
     try:
         return decode(value)
@@ -146,7 +151,7 @@ def _entries(decode: Decoder) -> Decoder:
     def decode_entries(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _mismatch(value, "an object")
-        return {_text(key): _part(decode, item, f".{key}") for key, item in value.items()}
+        return {_text(key): _part(decode, item, _step(key)) for key, item in value.items()}
 
     return decode_entries
 
@@ -161,7 +166,7 @@ def _fields(kind: Any) -> Decoder:
         if value.keys() != parts.keys():
             lacking, unknown = parts.keys() - value.keys(), value.keys() - parts.keys()
             name = min(lacking or unknown)
-            raise Mismatch("is missing" if lacking else "is not known", f".{name}"[:60])
+            raise Mismatch("is missing" if lacking else "is not known", _step(name))
         return kind(**{name: _part(decode, value[name], f".{name}") for name, decode in parts.items()})
 
     return decode_fields

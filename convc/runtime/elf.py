@@ -45,7 +45,7 @@ def contract_of(code: bytes) -> str:
     for offset, nbytes in list(_segments(code)):
         for kind, name, content in _notes(code[offset : offset + nbytes]):
             if (kind, name) == (NOTE_TYPE, NOTE_NAME):
-                return content.decode("ascii")
+                return content.decode("ascii", "replace")
     raise ValueError("its code does not say what it was compiled for")
 
 

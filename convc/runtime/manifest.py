@@ -27,7 +27,7 @@ __all__ = [
 FORMAT = 2
 
 CHECKED_AT_LOAD = 16 << 20
-"""Bytes of weights that are read when a module is loaded, to see whether they are whole: 10 ms."""
+"""Bytes of weights that are read when a module is loaded, to see whether they are whole: in 7 ms (Zen 3)."""
 
 RELIED = ("inputs", "outputs", "steps", "target", "threads", "workspace_bytes", "weights_bytes")
 """What of a manifest running relies on; the rest tells how it came about."""

@@ -298,7 +298,8 @@ def direct_seconds(s: ConvShape, target: Target, tile: Tile | None = None) -> fl
     pixels = math.prod(s.output[:-1]) * sum_columns(s, target)
     tile = tile or direct_tile(s, target)
     seen = taps_seen(s, tile, target) * channels_seen(s, target)
-    return product_seconds(s, tile, pixels, terms(s, target) * seen, target)
+    at_least = max(1.0, terms(s, target) * seen)  # windows may see nothing but padding
+    return product_seconds(s, tile, pixels, at_least, target)
 
 
 def gathers(s: ConvShape, target: Target) -> bool:

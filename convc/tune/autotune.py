@@ -15,7 +15,7 @@ from convc.progress import Progress
 from convc.runtime.module import Module
 from convc.tune.boards import board_stations
 from convc.tune.database import Database
-from convc.tune.exchange import Exported, export
+from convc.tune.exchange import Exported, check_absent, export
 from convc.tune.judge import Interval
 from convc.tune.measurer import Builders, StationMeasurer, local_station
 from convc.tune.progress import Status, Watcher
@@ -157,6 +157,7 @@ def export_candidates(
     export, measure and import can be repeated. Arguments and errors as for `autotune`; `count` is for each
     layer.
     """
+    check_absent(folder)
     progress = progress or Progress()
     untuned = plan(model, options, progress)
     found = chosen(tasks(untuned), untuned, layers)

@@ -79,10 +79,8 @@ def export(
     The folder is made, and appears whole or not at all; `told` hears of each layer and its candidates. Raises
     OptionError where there is something already, or nothing can be written.
     """
+    check_absent(folder)
     what = f"Cannot write '{folder}'"
-    with explained(what):
-        if os.path.lexists(folder):
-            raise OptionError(f"'{folder}' exists.", hint="Give the name of a folder to be made.")
     with Scratch(folder.absolute().parent, what) as scratch, explained(what):
         made = scratch / "made"
         made.mkdir()
@@ -99,6 +97,12 @@ def export(
         (made / "index.json").write_text(json.dumps({"machine": asdict(machine), "layers": layers}))
         os.replace(made, folder)
     return Exported(len(layers), sum(len(entry["candidates"]) for entry in layers), tuple(failures))
+
+
+def check_absent(folder: Path) -> None:
+    """Raise OptionError where there is something in the folder's place."""
+    if os.path.lexists(folder):
+        raise OptionError(f"'{folder}' exists.", hint="Give the name of a folder to be made.")
 
 
 def _with_untuned(task: Task, candidates: Sequence[Candidate]) -> list[Candidate]:

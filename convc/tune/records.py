@@ -15,7 +15,7 @@ from typing import Any
 
 from convc.codegen.calibrate import machine_key
 from convc.errors import DatabaseError, ModuleError
-from convc.files import explained
+from convc.files import reading
 from convc.lowering.base import Lowering
 from convc.runtime import manifest as manifests
 from convc.select import Measured
@@ -105,7 +105,7 @@ def open_records(path: str | os.PathLike[str]) -> TunedRecords:
     if file.suffix == ".so":
         return TunedRecords(_listed(_embedded(file)))
     if file.suffix == ".jsonl":
-        with explained(f"Cannot read '{file}'", DatabaseError), file.open("rb") as lines:
+        with reading(file, DatabaseError) as lines:
             return TunedRecords(_listed(read_lines(lines, f"'{file}'")))
     database = Database.open(file, create=False)
     return records_of(database)

@@ -74,6 +74,7 @@ def tasks(compilation: Compilation) -> list[Task]:
     """The distinct layers of an untuned compilation that have several candidates; the dearest come first."""
     options = compilation.options
     selector = Selector(compilation.target, options.max_error, options.algorithms)
+    selector.check_names(compilation.graph)
     computed = {step.node for step in compilation.program.steps}
     nodes: dict[str, list[Node]] = {}
     for node in compilation.graph.nodes:

@@ -143,7 +143,7 @@ TABLE: dict[str, Tested] = {
     "implicit_gemm": Tested(ImplicitGemm(), {"float32": "fma.rn.f32"}, ALL),
     "implicit_gemm_mma": Tested(ImplicitGemmMma(), MMA, ALL, "ldmatrix.sync", FRAGMENTS),
     "implicit_gemm_wgmma": Tested(
-        ImplicitGemmWgmma(), WGMMA, at_least(64, ALL), "fence.proxy.async", FRAGMENTS, ("sm_90",)
+        ImplicitGemmWgmma(), WGMMA, at_least(64, ALL), "fence.proxy.async.shared::cta;", FRAGMENTS, ("sm_90",)
     ),
 }
 CELLS = [(schedule, precision) for schedule, tested in TABLE.items() for precision in tested.precisions]

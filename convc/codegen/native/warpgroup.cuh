@@ -11,9 +11,11 @@ __device__ __forceinline__ unsigned long long convc_matrix(const T *base, int ch
   unsigned long long along_k = rows, along_rows = 128 >> 4;
   return (unsigned long long)((address & 0x3FFFF) >> 4) | along_k << 16 | along_rows << 32;
 }
-/* What threads wrote, by copies too, has to be made visible to the tensor cores' own way to memory. */
+/* What threads wrote, by copies too, has to be made visible to the tensor cores' own way to memory. That is said of
+ * shared memory alone: of all memory it would wait for the whole device, in every iteration.
+ */
 __device__ __forceinline__ void convc_warpgroup_begin() {
-  asm volatile("fence.proxy.async;" : : : "memory");
+  asm volatile("fence.proxy.async.shared::cta;" : : : "memory");
   asm volatile("wgmma.fence.sync.aligned;" : : : "memory");
 }
 __device__ __forceinline__ void convc_warpgroup_end() {

@@ -12,6 +12,7 @@ typedef struct Operation {
   void *to;
   const void *from;
   size_t bytes;
+  void *staged; /* a copy of what is copied, which the operation owns */
   CUdeviceptr checked; /* the side of a copy that is on the device */
   Kernel kernel;
   Graph *graph;
@@ -68,6 +69,7 @@ static CUresult run_until(Stream *stream, unsigned long number) {
     stream->first = operation->next;
     if (!stream->first) stream->last = &stream->first;
     if (!result) result = execute(operation);
+    free(operation->staged);
     free(operation);
     stream->done++;
   }
@@ -199,9 +201,10 @@ CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
   return CUDA_SUCCESS;
 }
 
-static CUresult copy(Stream *stream, void *to, const void *from, size_t bytes, CUdeviceptr checked) {
+static CUresult copy_staged(Stream *stream, void *to, const void *from, size_t bytes, CUdeviceptr checked, void *staged) {
   if (!stream) return INVALID_HANDLE;
   Operation *operation = put(stream, COPY);
+  operation->staged = staged;
   operation->to = to;
   operation->from = from;
   operation->bytes = bytes;
@@ -209,10 +212,15 @@ static CUresult copy(Stream *stream, void *to, const void *from, size_t bytes, C
   return CUDA_SUCCESS;
 }
 
+static CUresult copy(Stream *stream, void *to, const void *from, size_t bytes, CUdeviceptr checked) {
+  return copy_staged(stream, to, from, bytes, checked, 0);
+}
+
+/* Of memory that can be paged out, as all is that is copied so: it has been read on return, but may not have arrived. */
 CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes) {
   CALL(CONTEXT_AND_DEVICE);
-  copy(&legacy, (void *)(uintptr_t)to, from, bytes, to);
-  return run_until(&legacy, legacy.put);
+  void *staged = memcpy(malloc(bytes + 1), from, bytes);
+  return copy_staged(&legacy, (void *)(uintptr_t)to, staged, bytes, to, staged);
 }
 
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream) {

@@ -34,6 +34,8 @@ static int copy_weights(Handle *handle, int file, const char *path) {
   if (mapped == MAP_FAILED)
     return fail(HOST_FAILED, "Load the file again.", "The weights of '%s' could not be mapped: %s.", path, strerror(errno));
   CUresult result = handle->driver.cuMemcpyHtoD_v2(handle->weights, mapped, bytes);
+  /* The file's pages have been read when that returns, but may not have arrived, and our streams wait for no other. */
+  if (!result) result = handle->driver.cuCtxSynchronize();
   munmap(mapped, bytes);
   return result ? driver_failed(&handle->driver, result, "copying the weights to the device", 0) : OK;
 }
