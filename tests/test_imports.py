@@ -71,6 +71,7 @@ HEAVY = {
     "tvm": ("lowering", "schedules", "codegen", "tune"),
     "onnx": ("frontends.onnx", "backend"),
     "torch": (),
+    "tempfile": ("files", "tune.worker"),  # folders of `files` do not outlive a killed process for long
 }
 
 
