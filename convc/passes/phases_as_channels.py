@@ -146,11 +146,12 @@ def _weights(w: Array, groups: int, axes: Axes) -> Array:
     """Weights (C, K / groups, *kernel) as (K * phases, C / groups, *taps)."""
     c, k, *kernel = w.shape
     whole = np.zeros((c, k, *(axis.taps * axis.stride for axis in axes)), w.dtype)
-    places = (
+    places = [
         slice(0, axis.dilation * (extent - 1) + 1, axis.dilation)
         for axis, extent in zip(axes, kernel, strict=True)
-    )
-    whole[(slice(None), slice(None), *places)] = w
+    ]
+    where = (slice(None), slice(None), *places)
+    whole[where] = w
     rank = len(axes)
     split = whole.reshape(groups, c // groups, k, *(e for axis in axes for e in (axis.taps, axis.stride)))
     taps, phases = range(3, 3 + 2 * rank, 2), range(4, 4 + 2 * rank, 2)
