@@ -91,8 +91,16 @@ def test_compile_without_verification(
         ("asm", ".globl"),
     ],
 )
-def test_emit(stage: str, sign: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = convc(capsys, "compile", model, "-o", tmp_path / "m.so", "--emit", stage)
+def test_emit(
+    stage: str,
+    sign: str,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = convc(capsys, "compile", model.resolve(), "--emit", stage)
     assert done.code == 0
     assert sign in done.out
     assert not list(tmp_path.iterdir())

@@ -96,7 +96,7 @@ def test_only_the_layers_named_are_tuned(model: Path, capsys: pytest.CaptureFixt
         (("--target", "cuda:sm_90"), "cannot be measured on this machine"),
         (("--target", "haswell"), "cannot be measured on this machine"),
         (("--db", "."), "is a folder, expected a tuning database"),
-        (("-o", "nowhere/x.so"), "there is no folder 'nowhere'"),
+        (("-o", "nowhere/x.so"), "Cannot write 'nowhere/x.so': there is no folder "),
     ],
 )
 def test_what_cannot_be_is_one_line(

@@ -148,7 +148,7 @@ def test_a_layer_in_half_is_computed_in_float32():
         const %w:float32 : float32[2,2,1,1] = [0.5, 2.5, 3.5, 4.5]
         %x:float32 : float32[1,2,3,3] = cast(%x) {{dtype='float32'}}
         %y : float32[1,2,3,3] = conv(%x:float32, %w:float32) {CONV} | relu(.) name "c" from "C"
-        %y:float16 : float16[1,2,3,3] = cast(%y) {{dtype='float16'}} from "C"
+        %y:float16 : float16[1,2,3,3] = cast(%y) {{dtype='float16'}}
         output %y:float16 as "y"
         """,
     )
