@@ -286,7 +286,9 @@ def test_layers_command(run: Callable[..., Result], folder: Path, tmp_path: Path
         assert {t.lowering for t in one.tried if t.warm_ms} == {"direct", "im2col"} & {
             t.lowering for t in one.tried if t.measured_ms
         }
-        assert one.exact("cold").config["cols"] > 0
+        config = one.exact("cold").config  # of whichever was the faster
+        assert config
+        assert all(isinstance(number, int) for number in config.values())
     assert out.with_suffix(".svg").exists()
     again = run(layers, folder / "any.onnx", "--hopeless", 3, "--output", out, "--resume")
     assert "0 layers that were not seen before" in again.out, again.err
