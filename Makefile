@@ -10,9 +10,10 @@ BENCHMARKS := bench-networks bench-layers bench-scaling bench-steadiness bench-t
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits_demo.py
 
-# Not `python -m pytest`, which would put this folder first and hide the installed package.
+# Not `python -m pytest`, which would put this folder first and hide the installed package. Each process takes
+# tests that stand beside each other, as long as there are any: they share what they have compiled.
 test: $(VENV)/.test
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 # Random graphs beside onnxruntime: `make fuzz COUNT=5000`.
 COUNT ?= 1000

@@ -47,6 +47,8 @@ def write(draw: Callable[[Record], Figure | None], log: Record, output: Path) ->
         print("No plot: matplotlib is not installed.", file=sys.stderr)
         return None
     matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     if not log.rows:
         return None
     path = output.with_suffix(".svg")
@@ -56,6 +58,7 @@ def write(draw: Callable[[Record], Figure | None], log: Record, output: Path) ->
             return None
         figure.text(0.995, 0.005, caption(log), ha="right", va="bottom", fontsize=7, color="#777777")
         figure.savefig(path, metadata={"Date": None})
+        pyplot.close(figure)
     return path
 
 

@@ -21,6 +21,8 @@ import numpy as np
 ALIGNMENT = 64
 """Bytes; a cache line, and the widest vector."""
 ROUNDS = 12
+COMPARISONS = 1 << 25
+"""Of pairs of pieces, in the rounds of an order after the first: less than a second."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,12 @@ def pack(buffers: Sequence[Buffer]) -> Packing:
     life = [max((p.last for p in b), default=0) - min((p.first for p in b), default=0) + 1 for b in aligned]
     born = [min((p.first for p in buffer), default=0) for buffer in aligned]
     best: Packing | None = None
+    rounds = min(ROUNDS, 1 + COMPARISONS // max(1, sum(map(len, buffers)) ** 2))
     for key in ([(-s, f) for s, f in zip(size, born, strict=True)],
                 [(-s * n, f) for s, n, f in zip(size, life, born, strict=True)],
                 [(-n, -s) for s, n in zip(size, life, strict=True)]):  # fmt: skip
         order = sorted(range(len(buffers)), key=key.__getitem__)
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             offsets = _first_fit(aligned, order)
             tops = [o + s for o, s in zip(offsets, size, strict=True)]
             total = max(tops, default=0)
@@ -120,9 +123,7 @@ def _first_fit(buffers: Sequence[Buffer], order: Sequence[int]) -> list[int]:
 
 def _lowest_free(taken: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int:
     """The lowest offset, from 0 on, inside none of the open intervals (below, above)."""
-    offset = 0
-    for below, above in taken[:, np.argsort(taken[0])].T.tolist():
-        if below >= offset:
-            break
-        offset = max(offset, above)
-    return offset
+    below, above = taken[:, np.argsort(taken[0])]
+    reached = np.maximum.accumulate(np.concatenate([[0], above]))
+    gaps = np.flatnonzero(below >= reached[:-1])
+    return int(reached[gaps[0] if len(gaps) else -1])

@@ -14,7 +14,7 @@ import numpy as np
 
 import convc.codegen.pipeline
 import convc.ops
-from convc import memory
+from convc import arguments, memory
 from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
 from convc.codegen.calibrate import calibrated
@@ -131,6 +131,7 @@ def compile(
         keep_denormals=keep_denormals,
         records=records,
     )
+    cache = arguments.checked_path(cache, "cache")
     compilation = plan(model, options, progress)
     scratch = Scratch()
     path = scratch.path / "network.so"

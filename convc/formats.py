@@ -28,6 +28,7 @@ MODULE = Format(
 )
 MODEL = Format("an ONNX model", "Make a module of it: `convc compile MODEL.onnx -o MODULE.so`.")
 
+ARRAY = Format("a NumPy array", "As an input: `convc run MODULE.so --input NAME=FILE.npy`.")
 LIBRARY = Format("a shared library or program")
 """As a module is that lost its end."""
 
@@ -42,7 +43,7 @@ _BEGINNINGS = (
     (b"\x7fELF", LIBRARY),
     (b"\x89HDF\r\n\x1a\n", Format("an HDF5 file, as Keras writes them", _TENSORFLOW)),
     (b"\x80\x02\x8a\nl\xfcF\x9cF\xf9 j\xa8P\x19", Format("a file of old PyTorch", _TORCH)),
-    (b"\x93NUMPY", Format("a NumPy array", "As an input: `convc run MODULE.so --input NAME=FILE.npy`.")),
+    (b"\x93NUMPY", ARRAY),
     (b"\x1f\x8b", Format("a gzip archive", _UNPACK)),
     (b"\xfd7zXZ", Format("an xz archive", _UNPACK)),
     (b"7z\xbc\xaf", Format("a 7z archive", _UNPACK)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from convc import arguments
 from convc.errors import OptionError
 from convc.select import DEFAULT_MAX_ERROR, MEASURES, Records
 from convc.target import Target
@@ -28,6 +29,19 @@ class Options:
     fast_math: bool = False
     keep_denormals: bool = False
     records: Records | None = None
+
+    def __post_init__(self) -> None:
+        checked = {
+            "target": arguments.checked_text(self.target, "target", '"host"'),
+            "threads": arguments.checked_threads(self.threads),
+            "algorithms": arguments.checked_algorithms(self.algorithms),
+            "max_error": arguments.checked_number(self.max_error, "max_error", "1e-4"),
+            "precision": arguments.checked_text(self.precision, "precision", '"float16"'),
+        }
+        for name, value in checked.items():  # NumPy's numbers have become Python's
+            object.__setattr__(self, name, value)
+        if self.records is not None and not hasattr(self.records, "answers"):
+            raise OptionError(f"records={self.records!r} has none.", hint="Give convc.open_records(path).")
 
 
 def keeps_denormals(options: Options, target: Target) -> bool:

@@ -268,8 +268,6 @@ class Placement:
             or own.shape != self._own_shape(node)
         ):
             return None
-        if any(other is not node.output and r.root is own for other, r in self.regions.items()):
-            return None
         around = self.regions[first]
         if around.root.space != "workspace" or not covers(
             around.root.halo, self._wanted.get(node.output, ())
@@ -279,7 +277,9 @@ class Placement:
             assert value is not None
             if self.regions.get(value) != slice_region(around, self._work(node), value.type, start):
                 return None
-        return around
+        # last, since this looks at all values
+        shared = any(other is not node.output and r.root is own for other, r in self.regions.items())
+        return None if shared else around
 
     def _own_shape(self, node: Node) -> Shape:
         return self._own(node.output).root.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convc.allocate import ALIGNMENT, Buffer, Piece, most_alive, pack
@@ -22,6 +22,7 @@ def buffers(draw: st.DrawFn) -> Buffer:
     return pieces
 
 
+@settings(deadline=None)
 @given(st.lists(buffers(), max_size=20))
 def test_pieces_alive_together_do_not_overlap(found: list[Buffer]) -> None:
     packing = pack(found)
@@ -39,6 +40,7 @@ def test_pieces_alive_together_do_not_overlap(found: list[Buffer]) -> None:
     assert all(offset % ALIGNMENT == 0 for offset in packing.offsets)
 
 
+@settings(deadline=None)
 @given(st.lists(buffers(), max_size=20))
 def test_packing_lies_between_the_most_alive_at_once_and_everything(found: list[Buffer]) -> None:
     packing = pack(found)

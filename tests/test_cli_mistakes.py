@@ -103,6 +103,46 @@ def test_a_model_is_no_module(verb: str, model: Path, capsys: pytest.CaptureFixt
     )
 
 
+def test_a_model_is_not_replaced_by_its_module(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = model.read_bytes()
+    for verb in ("compile", "tune"):
+        refused(convc(capsys, verb, model, "-o", model), f"-o names the model itself, '{model}'.")
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--algo first=direct --algo first=im2col", "--algo is given twice for 'first'. Give it once."),
+        (
+            "--input-shapes image:1x3x8x8 --input-shapes image:1x3x8x9",
+            "--input-shapes is given twice for 'image'",
+        ),
+        ("--emit graph -o out.so", "--emit prints text and writes no module. Leave out -o and --json."),
+        ("--emit graph --json", "--emit prints text"),
+    ],
+)
+def test_flags_that_contradict(
+    flags: str, message: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(convc(capsys, "compile", model, *flags.split()), message)
+
+
+def test_inputs_that_are_no_arrays(module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cat.png").write_bytes(FILES["png"][0])
+    np.savez(tmp_path / "all.npz", image=np.zeros(3))
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 8, 8), "f"))
+    for given, message in (
+        (["image=cat.png"], "'cat.png' for input 'image' is a PNG image, not a NumPy array."),
+        (["image=all.npz"], "'all.npz' for input 'image' holds several arrays."),
+        (["image=x.npy", "image=x.npy"], "--input is given twice for 'image'."),
+        (["x.npy"], "--input 'x.npy' is not NAME=FILE.npy. `convc inspect` shows the names of inputs."),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            refused(convc(capsys, "run", module, *(w for g in given for w in ("--input", g))), message)
+
+
 def test_a_module_of_another_name_is_one(
     module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,15 @@ def test_measured_times_stand_beside_predicted_ones() -> None:
     assert flat == "flat reshape view"
 
 
+def test_says_which_algorithms_spread_nan() -> None:
+    assert not any("NaN" in line for line in text([LAYER, VIEW]))
+    spread = text([LAYER, replace(LAYER, name="next", chosen="winograd4")])
+    assert " ".join(spread).endswith(
+        "An infinity or NaN may reach more than what sees it: in winograd4, the outputs of its tile. "
+        "By --algo LAYER=direct it does not."
+    )
+
+
 def test_one_layer_shows_every_candidate() -> None:
     rows = text([LAYER], detailed=True)[2:]
     assert rows == [

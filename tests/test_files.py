@@ -35,7 +35,8 @@ def test_what_is_no_file_is_refused_before_any_work(kind: str, tmp_path: Path) -
     with pytest.raises(FileError) as caught, replacing(path):
         pytest.fail("the block has begun")
     message = str(caught.value)
-    assert message.startswith(f"Cannot write '{path}'")
+    shown = str(path).replace("\0", "\\x00")
+    assert message.startswith(f"Cannot write '{shown}'")
     assert re.search(why, message)
     assert "\n" not in message
 

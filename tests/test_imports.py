@@ -21,7 +21,7 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "files", "target", "settings", "formats")
+VALUES = ("types", "errors", "files", "target", "settings", "formats", "arguments")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "types": (),
@@ -71,6 +71,7 @@ HEAVY = {
     "tvm": ("lowering", "schedules", "codegen", "tune"),
     "onnx": ("frontends.onnx", "backend"),
     "torch": (),
+    "tempfile": ("files", "tune.worker"),  # folders of `files` do not outlive a killed process for long
 }
 
 

@@ -21,6 +21,7 @@ from convc.runtime import container, elf
 from convc.runtime import manifest as manifests
 from convc.runtime.decode import Entries, FieldsOf, Mismatch, OneOf, Within, decoder
 from convc.runtime.manifest import Manifest
+from convc.runtime.module import Module
 from convc.verify import random_feeds
 
 
@@ -112,6 +113,29 @@ def test_a_module_without_checksums(small: Path, tmp_path: Path) -> None:
     path.write_bytes(parts.code + parts.weights + parts.text + end)
     with pytest.raises(ModuleError, match=r"has no checksums: an older convc made it\. Compile the model"):
         convc.load(path)
+
+
+@pytest.mark.parametrize("numbers", [(1 << 40, 0), (4096, 1 << 40), (0, 8)])
+def test_the_code_itself_maps_no_weights_that_are_not_there(
+    numbers: tuple[int, int], small: Path, tmp_path: Path
+) -> None:
+    """As from other languages, where nobody has compared the file with its checksums."""
+    manifest, parts = manifests.read(small), Layout.of(small.read_bytes())
+    path = tmp_path / "false.so"
+    path.write_bytes(parts.code + parts.weights + container._TRAILER.pack(*numbers, 0, b"CONVCMOD"))
+    feeds = random_feeds(manifest.inputs)
+    with pytest.raises(ModuleError, match=r"weights of '.*false\.so' could not be mapped"):
+        Module(path, manifest, 1).run(None, feeds)
+
+
+def test_code_without_its_functions(tmp_path: Path, small: Path) -> None:
+    source = tmp_path / "empty.c"
+    source.write_text("int nothing;")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(tmp_path / "empty.so"), str(source)], check=True)
+    with pytest.raises(
+        ModuleError, match=r"empty\.so' cannot be loaded: .*convc_run.* Compile the model again"
+    ):
+        Module(tmp_path / "empty.so", manifests.read(small), 1)
 
 
 # ---- code ----

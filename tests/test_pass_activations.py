@@ -63,6 +63,10 @@ def test_recognised(name):
     [
         ["sigmoid(%x)", "mul(%a, %a)"],
         ["sigmoid(%x)", "mul(%a, %one)"],
+        ["sigmoid(%x)", "div(%x, %a)"],
+        ["sigmoid(%x)", "div(%a, %x)"],
+        ["hard_sigmoid(%x) {alpha=0.16666667, beta=0.5}", "div(%x, %a)"],
+        ["softplus(%x)", "tanh(%a)", "div(%x, %b)"],
         ["hard_sigmoid(%x)", "mul(%x, %a)"],
         ["hard_sigmoid(%x) {alpha=0.16666667, beta=0.4}", "mul(%x, %a)"],
         ["add(%x, %one)", "clip(%a) {min=0.0, max=6.0}", "mul(%x, %b)", "div(%c, %six)"],
@@ -76,6 +80,12 @@ def test_recognised(name):
 )
 def test_look_alikes_stay(calls):
     check_untouched(RecogniseActivations(), spelled(calls))
+
+
+def test_a_constant_of_more_axes_makes_no_activation():
+    """It adds an axis: the result is not of x's shape."""
+    text = spelled(SPELLED["gelu"]).replace("%half : float32[]", "%half : float32[1,1,1]")
+    check_untouched(RecogniseActivations(), text.replace("%e : float32[2,9]", "%e : float32[1,2,9]"))
 
 
 def test_parts_with_other_readers_stay_for_them():

@@ -23,6 +23,22 @@ from convc.passes.fold_affine import FoldAffine
 # ---- after the layer
 
 
+@pytest.mark.parametrize("calls", [("conv(%x, %w)", "div(%a, %k)"), ("div(%x, %k)", "conv(%a, %w)")])
+def test_weights_stay_within_their_dtype(calls):
+    """1e20 / 1e-30 is infinite in float32, and its product with a pixel of 0 NaN."""
+    settings = "{strides=(1, 1), dilations=(1, 1), pads=((0, 0), (0, 0))}"
+    first, second = (f"{c} {settings}" if c.startswith("conv") else c for c in calls)
+    text = f"""
+    input %x : float32[1,1,3,3]
+    const %w : float32[1,1,1,1] = [1e+20]
+    const %k : float32[] = [1e-30]
+    %a : float32[1,1,3,3] = {first}
+    %b : float32[1,1,3,3] = {second}
+    output %b
+    """
+    check_refused(FoldAffine(), text, "a weight of '.' would be 1.0e\\+50, more than float32 has")
+
+
 def test_batch_norm_after_convolution():
     changes = check_pass(
         FoldAffine(),

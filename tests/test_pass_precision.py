@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from pass_checks import CONV, PADDED, graph_of, random_inputs, text_of
 
+from convc.compiler import Options, plan
 from convc.evaluate import evaluate
+from convc.frontends.builder import Network
+from convc.frontends.onnx import read, to_onnx
 from convc.ir import Graph, verify
 from convc.passes.convert_precision import ConvertPrecision
 from convc.passes.remove_identities import RemoveIdentities
+from convc.progress import Progress
 from convc.types import Array, numpy_dtype
 
 HALVES = ("float16", "bfloat16")
@@ -47,7 +51,7 @@ def test_a_layer_with_its_epilogue(dtype):
         const %b:D : D[2] = [1.5, 0.25]
         %x:D : D[1,2,3,3] = cast(%x) {{dtype='D'}}
         %y : D[1,2,3,3] = conv(%x:D, %w:D, %b:D) {CONV} | add(., %x:D) | relu(.) name "c" from "C"
-        %y:float32 : float32[1,2,3,3] = cast(%y) {{dtype='float32'}} from "C"
+        %y:float32 : float32[1,2,3,3] = cast(%y) {{dtype='float32'}}
         output %y:float32 as "y"
         """.replace(":D", f":{dtype}")
         .replace("D[", f"{dtype}[")
@@ -251,3 +255,14 @@ def test_results_are_those_of_rounded_inputs_and_constants(dtype):
 def once(array: Array, dtype: str) -> Array:
     """float32 numbers that the half type has."""
     return array.astype(numpy_dtype(dtype)).astype(np.float32)
+
+
+def test_an_algorithm_is_asked_of_the_layer_and_not_of_the_casts_around() -> None:
+    net = Network("small")
+    net.output(net.conv(net.input("x", (1, 16, 9, 9)), 16, 3, name="c"), "y")
+    graph = read(to_onnx(net))  # whose nodes have origins, as those of all files
+    options = Options("cuda:sm_90", precision="float16", algorithms={"c": "generic"})
+    compilation = plan(graph, options, Progress())
+    chosen = {node.op: choice.lowering.name for node, choice in compilation.choices.items()}
+    assert chosen["conv"] == "generic"
+    assert sum(node.op == "cast" for node in compilation.graph.nodes) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bad_kernels
 import numpy as np
@@ -20,6 +21,7 @@ from convc.tune.measurer import Builders, StationMeasurer, local_station
 from convc.tune.station import Unusable
 from convc.tune.tasks import Task, tasks
 from convc.tune.trial import Outcome
+from convc.tune.worker import Worker
 
 EXPECTED = {
     10: (Outcome.TIMEOUT, "no answer within"),
@@ -54,9 +56,16 @@ def task(compilation: Compilation) -> Task:
 def measurer(
     compilation: Compilation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StationMeasurer]:
-    monkeypatch.setattr(measuring, "BUILD_SECONDS", 12.0)
+    """Impatient with what hangs, and patient with the rest on a slow machine."""
+    ask = Worker.ask
+
+    def asked(self: Worker, method: str, *arguments: Any, timeout: float) -> Any:
+        hangs = method == "build" and arguments[0].config.get("threads") == BUILDER_HANGS
+        return ask(self, method, *arguments, timeout=1.0 if hangs else timeout)
+
+    monkeypatch.setattr(Worker, "ask", asked)
     builders = bad_kernels.builders(compilation, tmp_path)
-    with StationMeasurer(builders, [local_station(run_seconds=2.0)]) as made:
+    with StationMeasurer(builders, [local_station(run_seconds=6.0)]) as made:
         yield made
 
 

@@ -210,7 +210,10 @@ def test_a_comparison_may_be_cut_short(
     assert any(p.measured for p in tuned.module.plan)
 
 
-def test_two_modules_are_compared_step_by_step(database: Database, tmp_path: Path) -> None:
+def test_two_modules_are_compared_step_by_step(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "MOST_RUNS", LEAST_RUNS)
     paths = []
     for name, records in (("tuned.so", records_of(database)), ("untuned.so", None)):
         compiler.build(planned(records), tmp_path / name, Progress(), verify=False)

@@ -98,7 +98,7 @@ def test_a_killed_run_loses_nothing_and_ends_like_any_other(tmp_path: Path) -> N
         tuned_child.tuner(undisturbed, TRIALS).run()
         right, all_of_it = choices(undisturbed), set(measured(undisturbed))
     random, path = np.random.default_rng(0), tmp_path / "killed.db"
-    for _ in range(5):
+    for _ in range(3):
         known = _killed(path, int(random.integers(2, 12)))
         with Database.open(path) as found:
             assert set(measured(found)) >= known

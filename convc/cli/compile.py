@@ -15,10 +15,12 @@ from convc.cli.options import (
     arrays_in,
     compile_options,
     json_option,
+    output_of,
     records_in,
     tuning_db_option,
     verify_input_option,
 )
+from convc.errors import OptionError
 from convc.files import replacing
 
 STAGES = ("graph", "lowered", "tir", "llvm", "asm", "cuda", "ptx", "sass")
@@ -58,7 +60,9 @@ def command(
     The module is compared with the float64 reference of the whole network on random input; nothing is
     written when it is too far off.
     """
-    out = output or Path(f"{model.stem}.so")
+    if emit and (output or as_json):
+        raise OptionError("--emit prints text and writes no module.", hint="Leave out -o and --json.")
+    out = output_of(model, output)
     start = time.perf_counter()
     given = arrays_in(verify_input)
     # Refuse at once, not after a minute of work, where the module could not be written.

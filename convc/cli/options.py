@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -220,9 +220,23 @@ def _numbers(item: str, text: str) -> Any:
     return numbers if "," in text else numbers[0]
 
 
+def output_of(model: Path, output: Path | None) -> Path:
+    """Where a model's module goes. Raises OptionError where that is the model itself."""
+    out = output or Path(f"{model.stem}.so")
+    if out.exists() and model.exists() and out.samefile(model):
+        raise OptionError(f"-o names the model itself, '{out}'.", hint="Give another file for the module.")
+    return out
+
+
+def once(found: Mapping[str, Any], name: str, flag: str) -> None:
+    """Raise OptionError where a flag was given for this name already."""
+    if name in found:
+        raise OptionError(f"{flag} is given twice for '{name}'.", hint="Give it once.")
+
+
 def parse_shapes(items: Sequence[str]) -> dict[str, Shape]:
     """`NAME:1x3x224x224` texts as a mapping. Raises OptionError."""
-    shapes = {}
+    shapes: dict[str, Shape] = {}
     for item in items:
         name, separator, text = item.rpartition(":")
         try:
@@ -233,19 +247,21 @@ def parse_shapes(items: Sequence[str]) -> dict[str, Shape]:
             raise OptionError(
                 f"--input-shapes '{item}' is not NAME:1x3x224x224.", hint="Extents are positive numbers."
             )
+        once(shapes, name, "--input-shapes")
         shapes[name] = shape
     return shapes
 
 
 def parse_algorithms(items: Sequence[str]) -> dict[str, str]:
     """`LAYER=LOWERING` texts as a mapping. Raises OptionError."""
-    found = {}
+    found: dict[str, str] = {}
     for item in items:
         layer, separator, lowering = item.rpartition("=")
         if not separator or not layer or not lowering:
             raise OptionError(
                 f"--algo '{item}' is not LAYER=LOWERING.", hint="For instance --algo conv1=winograd4."
             )
+        once(found, layer, "--algo")
         found[layer] = lowering
     return found
 

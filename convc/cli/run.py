@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convc.cli.options import threads_option
+from convc.cli.options import once, threads_option
 from convc.errors import InputError, OptionError
 from convc.files import destination, reason, replacing
+from convc.formats import ARRAY, recognised
 
 if TYPE_CHECKING:
     from convc.types import Array
@@ -35,7 +36,11 @@ def command(module: Path, inputs: tuple[str, ...], output: Path | None, threads:
     if output is not None:
         destination(output)  # refused now, not after the run
     loaded = load(module, threads=threads)
-    feeds = dict(_read(item) for item in inputs)
+    feeds: dict[str, Array] = {}
+    for item in inputs:
+        name, array = _read(item)
+        once(feeds, name, "--input")
+        feeds[name] = array
     names = [t.name for t in loaded.outputs]
     results = dict(zip(names, loaded.run(None, feeds), strict=True))
     if output is not None:
@@ -49,16 +54,21 @@ def _read(item: str) -> tuple[str, Array]:
 
     name, separator, file = item.partition("=")
     if not separator:
-        raise OptionError(f"--input '{item}' is not NAME=FILE.npy.")
+        raise OptionError(
+            f"--input '{item}' is not NAME=FILE.npy.", hint="`convc inspect` shows the names of inputs."
+        )
     what, hint = f"Cannot read '{file}' for input '{name}'", "Write it with numpy.save."
     try:
         array = np.load(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{what}: {reason(error)}.", hint=hint) from error
     except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        if (found := recognised(file)) is not None and found != ARRAY:
+            what = f"'{file}' for input '{name}' is {found.name}, not a NumPy array"
+            raise InputError(f"{what}.", hint=hint) from error
         raise InputError(f"{what}: {error}.", hint=hint) from error
     if not isinstance(array, np.ndarray):
-        raise InputError(f"{what}: it is an archive of arrays, expected one array.", hint=hint)
+        raise InputError(f"'{file}' for input '{name}' holds several arrays.", hint="Save one by numpy.save.")
     return name, array
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convc.cli.options import Bar, CompileFlags, compile_options, gathered, json_option
+from convc.cli.options import Bar, CompileFlags, compile_options, gathered, json_option, output_of
 from convc.errors import DatabaseError
 from convc.files import destination, reading, replacing
 
@@ -125,7 +125,7 @@ def command(
     if import_measurements is not None:
         _import(model, flags, import_measurements, tuning.db, output, no_verify)
         return
-    out, start = output or Path(f"{model.stem}.so"), time.perf_counter()
+    out, start = output_of(model, output), time.perf_counter()
     for picture in filter(None, (plot, html)):
         destination(picture)  # refused now, not after the trials
     with replacing(out) as path, Bar() as progress, _view(progress) as view:

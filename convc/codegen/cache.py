@@ -50,7 +50,7 @@ class ObjectCache:
     @classmethod
     def open(cls, folder: Path | None = None) -> ObjectCache:
         """The cache in `folder` (default: see `default_folder`), made if absent, trimmed if large."""
-        cache = cls((folder or default_folder()) / "kernels")
+        cache = cls(Path(folder or default_folder()) / "kernels")
         with contextlib.suppress(OSError):  # `get` finds out, where it matters
             cache.folder.mkdir(parents=True, exist_ok=True)
             cache._trim()

@@ -19,7 +19,7 @@ from convc.codegen.values import bared_values, stored_values  # noqa: E402
 if _torch_absent:
     del sys.modules["torch"]
 
-__all__ = ["PIPELINE", "tvm"]
+__all__ = ["PIPELINE", "cpu_passes", "tvm"]
 
 PIPELINE = "convc"
 STACK_LIMIT = 16 << 10
@@ -58,7 +58,7 @@ def _stack_buffers() -> Any:
     return transform
 
 
-def _passes() -> Any:
+def cpu_passes() -> Any:
     """TVM's passes for CPUs, `tirx.get_tir_pipeline("s_tir")`, but for those that convc does not need.
 
     Left out are TVM's own search for common subexpressions, which takes most of the time for long
@@ -110,7 +110,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
 
     @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def run(mod: Any, context: Any) -> Any:
-        return _passes()(mod)
+        return cpu_passes()(mod)
 
     return run, finalize_host, finalize_device
 

@@ -10,7 +10,7 @@ import functools
 import numbers
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -25,7 +25,8 @@ def declared(attrs: A) -> A:
 
     Raises TypeRuleError where a value is none of that type, a float for an integer for instance.
     """
-    kinds = _kinds(type(attrs))
+    kind: Any = type(attrs)  # a class is hashable, whatever the types of dataclasses say
+    kinds = _kinds(kind)
     return replace(attrs, **{name: _value(kind, getattr(attrs, name), name) for name, kind in kinds.items()})
 
 
@@ -36,7 +37,7 @@ def integer(value: Any, what: str) -> int:
     raise TypeRuleError(f"{what}={value!r} must be an integer{_instead(_scalar(value))}.")
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
     """Whether that is Python's or NumPy's integer."""
     found = _scalar(value)
     return isinstance(found, numbers.Integral) and not isinstance(found, bool)

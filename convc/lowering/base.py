@@ -53,6 +53,9 @@ class Lowering(ABC):
     exact: ClassVar[bool] = True
     """Whether the only error is that of rounding each product and sum of the definition."""
 
+    spreads: ClassVar[str] = ""
+    """What an infinity or NaN in the input may reach beside the outputs that see it, "" for nothing."""
+
     @property
     def schedule(self) -> str:
         """The schedule that knows this algorithm's blocks."""

@@ -71,13 +71,18 @@ def key_dtype(dtype: str) -> str:
     return f"int{tirx.const(0, dtype).ty.dtype.bits}"
 
 
+def least_key(integers: str) -> Expr:
+    """Before the keys of all numbers. The least integer is left out: in CUDA it is no int."""
+    return tirx.min_value(integers) + 1
+
+
 def key(x: Expr, *, nan_last: bool) -> Expr:
     """An integer in the order of floats: the bits, those of a negative number but the sign inverted.
 
-    NaN comes after all numbers or before them. The least integer is left out: in CUDA it is no int.
+    NaN comes after all numbers or before them.
     """
     integers = key_dtype(dtype_of(x))
-    nan = tirx.max_value(integers) if nan_last else tirx.min_value(integers) + 1
+    nan = tirx.max_value(integers) if nan_last else least_key(integers)
 
     def of(x: Expr) -> Expr:
         return select(tirx.isnan(x), nan, _ordered(tirx.reinterpret(integers, x)))

@@ -35,14 +35,13 @@ SAMPLES = 8
 class Fft(Lowering):
     """Tiled FFT convolution, dense or depthwise, of stride 1, over one or two axes.
 
-    An infinity or NaN in the input spreads over the whole tile, further than its kernel reaches.
-
     Weights are stored as `weights_shape` says, bias as (oc blocks, lanes).
     """
 
     name = "fft"
     ops = ("conv",)
     exact = False
+    spreads = "the outputs of its tile"
 
     def applies(self, w: Workload, target: Target) -> str | None:
         """None, or the reason why not."""

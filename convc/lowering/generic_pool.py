@@ -157,7 +157,7 @@ def _max_pool(call: Call) -> Sequence[At]:
     masks = max(call.attrs.dilations) > 1
     if math.prod(call.attrs.kernel) <= _TOGETHER or not call.out.is_float:
         return [_combine(call, extremes.largest, te.max, extremes.lowest(dtype), masks, lambda x: x)]
-    least = tirx.min_value(extremes.key_dtype(dtype))
+    least = extremes.least_key(extremes.key_dtype(dtype))
     found = _combine(call, extremes.largest, te.max, least, masks, lambda x: extremes.key(x, nan_last=True))
     return [lambda *i: extremes.of_key(found(*i), dtype)]
 

@@ -48,6 +48,7 @@ class Gemm(Lowering):
     """`gemm` and `matmul` whose right-hand matrix is constant."""
 
     name = "gemm"
+    version = 2
     ops = ("gemm", "matmul")
     storage: ClassVar[Storage] = FLOAT32
 

@@ -42,6 +42,8 @@ class DirectTranspose(Lowering):
         s = Transposed.of(w)
         if s.groups > 1 and (s.group_in % target.lanes or s.group_out % target.lanes):
             return f"groups must fill whole blocks of {target.lanes} channels"
+        if s.axes[-1].stride > target.registers:  # a tile unrolls them all
+            return f"the {s.axes[-1].stride} outputs of a stride are more than {target.registers} registers"
         return None
 
     def layouts(self, w: Workload, target: Target) -> Layouts:

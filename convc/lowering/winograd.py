@@ -96,6 +96,7 @@ class Winograd(Lowering):
 
     ops = ("conv", "conv_max_pool")
     exact = False
+    spreads = "the outputs of its tile"
     m: ClassVar[int]
     storage: ClassVar[Storage] = FLOAT32
 

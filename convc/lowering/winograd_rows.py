@@ -40,6 +40,7 @@ class WinogradRows(Lowering):
     name = "winograd_rows"
     ops = ("conv",)
     exact = False
+    spreads = "the outputs of its tile"
 
     def applies(self, w: Workload, target: Target) -> str | None:
         if (reason := refusal(w)) is not None:

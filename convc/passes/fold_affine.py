@@ -6,6 +6,7 @@ keeps the old ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +32,19 @@ def obstacle(graph: Graph, node: Node) -> str:
     if isinstance(node.attrs, GemmAttrs) and (node.attrs.alpha, node.attrs.beta) != (1.0, 1.0):
         return f"'{node.name}' has alpha {node.attrs.alpha} and beta {node.attrs.beta}"
     return ""
+
+
+def overflow(graph: Graph, node: Node, scale: Array, scaled: Callable[[Node, Array, Array], Array]) -> str:
+    """Why finite weights of a linear node cannot be multiplied by `scale`, or "": infinity times 0 is NaN."""
+    w = graph.constant(node.inputs[1])
+    assert w is not None
+    largest = float(np.finfo(w.dtype).max)
+    if np.abs(scale).max(initial=0) * np.abs(w).max(initial=0) <= largest or not np.isfinite(w).all():
+        return ""
+    worst = np.abs(scaled(node, w, scale)).max()
+    return (
+        f"a weight of '{node.name}' would be {worst:.1e}, more than {w.dtype} has" if worst > largest else ""
+    )
 
 
 def set_bias(graph: Graph, node: Node, scale: Array | None, shift: Array) -> None:
@@ -85,7 +99,7 @@ class AffineAfter(Rule[tuple[Affine, Node]]):
             return f"'{layer.name}' already has an epilogue"
         if not affine.finite:
             return "its factors are not all finite"
-        return obstacle(graph, layer)
+        return obstacle(graph, layer) or overflow(graph, layer, affine.scale, scale_outputs)
 
     def rewrite(self, graph: Graph, node: Node, match: tuple[Affine, Node]) -> str:
         affine, layer = match
@@ -123,6 +137,8 @@ class AffineBefore(Rule[tuple[Affine, list[Node]]]):
         for layer, user in zip(layers, graph.users(node.output), strict=True):
             if reason := _refuses_input(graph, layer, user, node.output, affine):
                 return reason
+            if reason := overflow(graph, layer, _repeated(affine.scale, layer, user), scale_inputs):
+                return reason
         return ""
 
     def rewrite(self, graph: Graph, node: Node, match: tuple[Affine, list[Node]]) -> str:
@@ -131,8 +147,7 @@ class AffineBefore(Rule[tuple[Affine, list[Node]]]):
         for layer, user in zip(layers, users, strict=True):
             w = graph.constant(layer.inputs[1])
             assert w is not None
-            pixels = 1 if user is layer else user.output.type.shape[1] // len(affine.scale)
-            scale, shift = np.repeat(affine.scale, pixels), np.repeat(affine.shift, pixels)
+            scale, shift = (_repeated(v, layer, user) for v in (affine.scale, affine.shift))
             if shift.any():
                 set_bias(graph, layer, None, shift_outputs(layer, w, shift))
             if (scale != 1).any():
@@ -141,6 +156,11 @@ class AffineBefore(Rule[tuple[Affine, list[Node]]]):
         graph.replace_uses(node.output, affine.x)
         drop_unused(graph, node)
         return f"{node.op} folded into the weights of {', '.join(repr(x.name) for x in layers)} after it"
+
+
+def _repeated(factors: Array, layer: Node, user: Node) -> Array:
+    """Factors for each input of `layer`: for each pixel of a channel where `user` flattens them."""
+    return factors if user is layer else np.repeat(factors, user.output.type.shape[1] // len(factors))
 
 
 def _plain_weights(layer: Node) -> bool:

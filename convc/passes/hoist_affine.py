@@ -15,9 +15,9 @@ from convc.ir import Graph, Node, Value
 from convc.ops.pool import AveragePoolAttrs
 from convc.ops.reduce import ReduceAttrs
 from convc.ops.shape import ConcatAttrs
-from convc.passes.affine import affine_of
+from convc.passes.affine import affine_of, scale_outputs
 from convc.passes.base import Rule, RulePass, absorb_origin
-from convc.passes.fold_affine import fold_after, obstacle
+from convc.passes.fold_affine import fold_after, obstacle, overflow
 from convc.types import Array
 
 LAYERS = ("conv", "conv_transpose", "gemm")
@@ -102,7 +102,8 @@ def _folds(graph: Graph, found: Map) -> Folds | str:
     if maker.epilogue:
         return f"'{maker.name}' already has an epilogue"
     if maker.op in LAYERS:
-        return obstacle(graph, maker) or [(maker, found)]
+        refused = obstacle(graph, maker) or overflow(graph, maker, found.scale, scale_outputs)
+        return refused or [(maker, found)]
     if maker.op not in THROUGH:
         return f"'{maker.name}' ({maker.op}) does not let a map through"
     return _refusal(maker, found) or _above(graph, maker, found)

@@ -146,11 +146,12 @@ def _weights(w: Array, groups: int, axes: Axes) -> Array:
     """Weights (C, K / groups, *kernel) as (K * phases, C / groups, *taps)."""
     c, k, *kernel = w.shape
     whole = np.zeros((c, k, *(axis.taps * axis.stride for axis in axes)), w.dtype)
-    places = (
+    places = [
         slice(0, axis.dilation * (extent - 1) + 1, axis.dilation)
         for axis, extent in zip(axes, kernel, strict=True)
-    )
-    whole[(slice(None), slice(None), *places)] = w
+    ]
+    where = (slice(None), slice(None), *places)
+    whole[where] = w
     rank = len(axes)
     split = whole.reshape(groups, c // groups, k, *(e for axis in axes for e in (axis.taps, axis.stride)))
     taps, phases = range(3, 3 + 2 * rank, 2), range(4, 4 + 2 * rank, 2)
@@ -165,7 +166,7 @@ def _interleaved(graph: Graph, node: Node, axes: Axes, value: Value) -> Value:
     name, strides = f"{node.name}.interleave", [axis.stride for axis in axes]
 
     def then(op: str, value: Value, attrs: Attrs) -> Value:
-        return graph.add(op, [value], attrs, name=name, origin=node.origin, before=node).output
+        return graph.add(op, [value], attrs, name=name, before=node).output
 
     n, k, *extents = node.output.type.shape
     counts = [axis.count for axis in axes]
@@ -199,7 +200,7 @@ def _rest(graph: Graph, node: Node, kept: int, value: Value) -> Value:
     moved = [s if s.operand is None else replace(s, operand=s.operand - shift) for s in steps]
     added = graph.add(
         first.op, inputs, first.attrs,
-        name=f"{node.name}.{first.op}", origin=node.origin, epilogue=moved, arity=2, before=node,
+        name=f"{node.name}.{first.op}", epilogue=moved, arity=2, before=node,
     )  # fmt: skip
     return added.output
 

@@ -21,8 +21,27 @@ def to_json(layers: Sequence[LayerPlan]) -> list[dict[str, Any]]:
 
 
 def render(layers: Sequence[LayerPlan], *, detailed: bool = False) -> Table:
-    """A row for each layer that had a choice, or, `detailed`, one for each candidate."""
-    return _candidates(layers) if detailed else _decisions(layers)
+    """A row for each layer that had a choice, or, `detailed`, one for each candidate.
+
+    Below stands which of the chosen algorithms spread infinities and NaN.
+    """
+    table = _candidates(layers) if detailed else _decisions(layers)
+    table.caption, table.caption_justify = _spreading(layers), "left"
+    return table
+
+
+def _spreading(layers: Sequence[LayerPlan]) -> str | None:
+    """A remark on what non-finite input does, or None where it reaches no more than it should."""
+    from convc.lowering.registry import CUDA_LOWERINGS, LOWERINGS  # imports TVM
+
+    chosen = {layer.chosen for layer in layers}
+    reached = {
+        lw.name: lw.spreads for lw in (*LOWERINGS, *CUDA_LOWERINGS) if lw.spreads and lw.name in chosen
+    }
+    if not reached:
+        return None
+    what = "; ".join(f"in {name}, {text}" for name, text in sorted(reached.items()))
+    return f"An infinity or NaN may reach more than what sees it: {what}. By --algo LAYER=direct it does not."
 
 
 def _candidates(layers: Sequence[LayerPlan]) -> Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from sys import getrefcount
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from convc.errors import InputError
 from convc.runtime.manifest import TensorInfo
-from convc.types import Array
+from convc.types import Array, Shape
 
 ALIGNMENT = 64  # bytes; the kernels assume it of outputs
 KEPT = 2  # frames: callers usually hold one call's outputs while they ask for the next
@@ -52,7 +52,7 @@ class Reader:
         if array.shape != self._shape:
             raise InputError(
                 f"Input '{self._info.name}' has shape {array.shape}, expected {self._shape}.",
-                hint="Shapes are fixed when compiling; see `convc compile --input-shapes`.",
+                hint=_advice(array.shape, self._shape),
             )
         if array.dtype is not self._dtype and array.dtype != self._dtype:
             raise InputError(
@@ -70,7 +70,23 @@ def _from_other(info: TensorInfo, given: Any) -> Array:
             raise InputError(
                 f"Input '{info.name}' cannot be read through DLPack: {error}.", hint="Move it to the CPU."
             ) from error
+    if given is None or isinstance(given, str | bytes | Mapping):
+        by_name = " Arrays by name are for `module.run(None, feeds)`." if isinstance(given, Mapping) else ""
+        raise InputError(
+            f"Input '{info.name}' is an object of {type(given).__name__}, not an array.",
+            hint=f"Give a NumPy array, or one that offers DLPack.{by_name}",
+        )
     return np.asarray(given)
+
+
+def _advice(found: Shape, wanted: Shape) -> str:
+    """What makes the one shape the other, where a usual mistake does."""
+    last = (0, len(found) - 1, *range(1, len(found) - 1))
+    if len(found) == len(wanted) > 2 and tuple(found[axis] for axis in last) == wanted:
+        return f"Its channels are last; bring them to the front: `x.transpose{last}`."
+    if (1, *found) == wanted:
+        return "It lacks the batch: `x[None]`."
+    return "Shapes are fixed when compiling; see `convc compile --input-shapes`."
 
 
 def _aligned_empty(info: TensorInfo) -> Array:

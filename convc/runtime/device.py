@@ -69,7 +69,7 @@ class Native:
     """The functions `convc_cuda_NAME` of a module file, which release the GIL while they run."""
 
     def __init__(self, path: Path) -> None:
-        library = map_library(path)
+        library = map_library(path, [f"convc_cuda_{name}" for name in _SIGNATURES])
         for name, (result, *parameters) in _SIGNATURES.items():
             function = getattr(library, f"convc_cuda_{name}")
             function.restype, function.argtypes = result, parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,18 @@ def check_machine(path: Path, manifest: Manifest) -> None:
         )
 
 
-def map_library(path: Path) -> ctypes.CDLL:
-    """The code of a module file. Raises ModuleError when the system's loader refuses it."""
+def map_library(path: Path, functions: Iterable[str]) -> ctypes.CDLL:
+    """The code of a module file, which has these functions.
+
+    Raises ModuleError when the system's loader refuses it, or when it lacks one of them.
+    """
     try:
-        return ctypes.CDLL(str(path.resolve()))
-    except OSError as error:
-        raise ModuleError(f"'{path}' cannot be loaded: {error}.") from error
+        library = ctypes.CDLL(str(path.resolve()))
+        for name in functions:
+            getattr(library, name)
+    except (OSError, AttributeError) as error:
+        raise ModuleError(f"'{path}' cannot be loaded: {error}.", hint="Compile the model again.") from error
+    return library
 
 
 class HostExecutor:
@@ -72,7 +78,7 @@ class HostExecutor:
         self._readers = [Reader(info) for info in manifest.inputs]
         self._frames = Frames(len(manifest.inputs), manifest.outputs)
         if callable_here:
-            self._run = map_library(path).convc_run
+            self._run = map_library(path, ["convc_run"]).convc_run
             self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
             self._run.restype = ctypes.c_int
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from convc.arguments import checked_count, checked_threads
 from convc.errors import InputError, OptionError
 from convc.files import Scratch, replacing
 from convc.runtime import manifest as manifests
@@ -47,10 +48,8 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, device: in
 
 
 def _thread_count(wanted: int | None, compiled: int) -> int:
-    count = min(compiled, available_cpus()) if wanted is None else wanted
-    if not 1 <= count <= 256:
-        raise OptionError(f"threads={count} is not a number of threads.", hint="Give 1 to 256.")
-    return count
+    given = checked_threads(wanted)
+    return min(compiled, available_cpus()) if given is None else given
 
 
 class Executor(Protocol):
@@ -144,22 +143,17 @@ class Module:
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
         """As `onnxruntime.InferenceSession.run`: arrays by input name in, a list of arrays out."""
         names = [t.name for t in self.outputs]
+        if isinstance(output_names, str):
+            raise InputError(f"output_names={output_names!r} is one name.", hint=f"Give [{output_names!r}].")
         wanted = names if output_names is None else list(output_names)
         self._check_names("output", wanted, names)
-        self._check_names("input", list(feeds), [t.name for t in self.inputs])
-        absent = [t.name for t in self.inputs if t.name not in feeds]
-        if absent:
-            raise InputError(
-                f"No array was given for input {', '.join(map(repr, absent))}.",
-                hint=f"Inputs: {self._signature()}.",
-            )
-        outputs = self._executor.run([feeds[info.name] for info in self.inputs])
+        outputs = self._executor.run(self._in_order(feeds))
         return [outputs[names.index(name)] for name in wanted]
 
     def profile(self, feeds: Mapping[str, Any], *, repeat: int = 10) -> list[float]:
         """Median seconds of each step of the program; `manifest.steps` names their layers."""
-        arrays = [feeds[info.name] for info in self.inputs]
-        times = np.empty((repeat, len(self.manifest.steps)))
+        arrays = self._in_order(feeds)
+        times = np.empty((checked_count(repeat, "repeat", "10"), len(self.manifest.steps)))
         for row in times:
             self._executor.profile(arrays, row)
         return [float(t) for t in np.median(times, axis=0)]
@@ -168,6 +162,24 @@ class Module:
         """Write the module to one file, which appears whole or not at all. Raises FileError."""
         with replacing(path, executable=True) as temporary:
             shutil.copyfile(self._path, temporary)
+
+    def _in_order(self, feeds: Mapping[str, Any]) -> list[Any]:
+        """Arrays by name in the order of the inputs. Raises InputError unless there is one for each."""
+        if not isinstance(feeds, Mapping):
+            raise InputError(
+                f"Arrays by the names of inputs are needed, not an object of {type(feeds).__name__}.",
+                hint=f"Give {{{self.inputs[0].name!r}: array}}, or call the module with arrays in order."
+                if self.inputs
+                else "Give {}.",
+            )
+        self._check_names("input", list(feeds), [t.name for t in self.inputs])
+        absent = [t.name for t in self.inputs if t.name not in feeds]
+        if absent:
+            raise InputError(
+                f"No array was given for input {', '.join(map(repr, absent))}.",
+                hint=f"Inputs: {self._signature()}.",
+            )
+        return [feeds[info.name] for info in self.inputs]
 
     def _signature(self) -> str:
         return ", ".join(f"{t.name}: {t.dtype}[{','.join(map(str, t.shape))}]" for t in self.inputs)

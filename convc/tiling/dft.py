@@ -92,12 +92,12 @@ class Program:
                 uses[operand] += 1
         return tuple(uses)
 
-    @property
+    @cached_property
     def loads(self) -> int:
         """Inputs that are read."""
         return sum(op.kind == "input" for op in self.ops)
 
-    @property
+    @cached_property
     def stores(self) -> int:
         """Outputs that are not zero."""
         return sum(output is not None for output in self.outputs)

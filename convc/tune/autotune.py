@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from convc.arguments import checked_count, checked_number, checked_path
 from convc.compiler import Compilation, build, plan
 from convc.errors import OptionError, TargetError
 from convc.files import Scratch, explained
@@ -89,6 +90,11 @@ def autotune(
         ConvcError: a child that says what is wrong with the model, an option, the target or the database.
     """
     progress, options = progress or Progress(), options or Options()
+    if time_budget is not None:
+        checked_number(time_budget, "time_budget", "60, in seconds")
+    if trials is not None:
+        checked_count(trials, "trials", "100")
+    database, cache = checked_path(database, "database"), checked_path(cache, "cache")
     untuned = plan(model, options, progress)
     stations = _stations(untuned, tracker, device_key)
     found = chosen(tasks(untuned), untuned, layers)

@@ -17,7 +17,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -168,7 +167,7 @@ def plain_weights(weights: Array) -> Array:
 
 def copy_package(folder: Path, modules: Sequence[str]) -> list[str]:
     """Copy the files of convc that importing these modules loads; the names of their modules."""
-    with tempfile.TemporaryDirectory() as empty:  # Python puts the working folder first
+    with Scratch() as empty:  # Python puts the working folder first
         done = subprocess.run(
             [sys.executable, "-c", LISTING, *modules],
             check=True,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convc.arguments import checked_path
 from convc.codegen.calibrate import machine_key
 from convc.errors import DatabaseError, ModuleError
 from convc.files import reading
@@ -20,7 +21,7 @@ from convc.lowering.base import Lowering
 from convc.runtime import manifest as manifests
 from convc.select import Measured
 from convc.target import Target
-from convc.tune.database import Database, check, read_lines
+from convc.tune.database import Database, check, default_path, read_lines
 from convc.tune.judge import winner
 from convc.tune.trial import Machine, Trial
 from convc.workload import Workload
@@ -96,12 +97,12 @@ class _Layer:
         return math.nextafter(self.winner.seconds, math.inf)
 
 
-def open_records(path: str | os.PathLike[str]) -> TunedRecords:
-    """The records in a database, in its export (`.jsonl`), or in a module (`.so`).
+def open_records(path: str | os.PathLike[str] | None = None) -> TunedRecords:
+    """The records in a database (by default the user's), in its export (`.jsonl`), or in a module (`.so`).
 
     Raises DatabaseError or ModuleError for a file that is none.
     """
-    file = Path(path)
+    file = checked_path(path, "path") or default_path()
     if file.suffix == ".so":
         return TunedRecords(_listed(_embedded(file)))
     if file.suffix == ".jsonl":

@@ -81,7 +81,7 @@ class HostLoaded(Loaded):
         self._inputs = _pointers(self._read)
         self._outputs = _pointers([guarded.array for guarded in self._written])
         self._seconds = np.zeros(len(self.manifest.steps))
-        self._run = map_library(path).convc_run
+        self._run = map_library(path, ["convc_run"]).convc_run
         self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
     def seconds(self) -> float:

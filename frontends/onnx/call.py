@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -232,7 +233,7 @@ class Call:
 
     # ---- results
 
-    @property
+    @cached_property
     def origin(self) -> tuple[str, ...]:
         """This node, and the modules whose weights it reads: exporters name nodes after their numbers."""
         arrays = [self.graph.constant(v) for v in self.inputs]

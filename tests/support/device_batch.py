@@ -9,14 +9,12 @@ from typing import Any
 
 from cuda_emulator import build_emulation
 from device_jobs import bits, launch_all
-from serial_check import serial
+from serial_check import QUICK, serial
 
 from convc.codegen.device import DeviceCode
 from convc.codegen.pipeline import PIPELINE, tvm
 from convc.types import Array
 
-QUICK = tvm.target.Target({"kind": "llvm", "opt-level": 0})
-"""Compiling takes longer than running."""
 FIRST = 'extern "C" __global__'
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from case import Case
 from cuda_emulator import build_emulation, run
 from kernels import expected, tvm, workload
-from serial_check import serial
+from serial_check import build_serial
 
 from convc.codegen.device import DeviceCode, Scratch, generate
 from convc.codegen.gpus import cuda_target
@@ -115,7 +115,7 @@ class DeviceJob:
 
     def serially(self, arrays: Sequence[Array], **options: Any) -> Array:
         """The result of the scheduled program with loops in place of threads."""
-        kernel = tvm.tirx.build(serial(self.function(**options)), target="llvm")["main"]
+        kernel = build_serial(self.function(**options))
         arguments = [tvm.runtime.tensor(a) for a in self.arguments(arrays)]
         kernel(*arguments)
         return self.result(arguments[-1].numpy())

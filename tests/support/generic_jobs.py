@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from case import Case
-from kernels import TARGETS, tvm
+from kernels import QUICK, TARGETS, tvm
 
 import convc.codegen.pipeline as pipeline
 from convc.ir import Step, opdef
@@ -159,6 +159,10 @@ def assert_close(job: Job, result: Array, reference: Array) -> None:
 def build(functions: Sequence) -> list:
     """The kernels of one module: building one is cheaper than building many."""
     named = {f"k{i}": f.with_attr("global_symbol", f"k{i}") for i, f in enumerate(functions)}
-    kind = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": WIDE.mcpu, "fast-math-reassoc": True}
-    module = tvm.tirx.build(tvm.IRModule(named), target=tvm.target.Target(kind), pipeline=pipeline.PIPELINE)
+    llvm = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": WIDE.mcpu, "opt-level": QUICK}
+    module = tvm.tirx.build(
+        tvm.IRModule(named),
+        target=tvm.target.Target({**llvm, "fast-math-reassoc": True}),
+        pipeline=pipeline.PIPELINE,
+    )
     return [module[name] for name in named]

@@ -10,6 +10,7 @@ import numpy as np
 from case import Case
 
 import convc.codegen.pipeline as pipeline
+from convc.codegen.machine import this_machine
 from convc.ir import Step, opdef
 from convc.lowering.base import Lowering
 from convc.schedules.base import Config
@@ -18,7 +19,10 @@ from convc.types import Array, TensorType
 from convc.workload import Workload
 
 tvm = pipeline.tvm
-MACHINE = str(tvm.target.codegen.llvm_get_system_cpu())
+MACHINE = this_machine().mcpu
+OPTIMISED, QUICK = 3, 1
+"""How hard LLVM tries. Results are those of the schedules, whatever LLVM makes of them: it tries hard for
+whole networks, and where a test reads its assembly."""
 
 
 def target(lanes: int, registers: int, mcpu: str = MACHINE) -> Target:
@@ -88,21 +92,21 @@ class Job:
         return [tvm.runtime.tensor(np.asarray(a, order="C")) for a in stored]
 
 
-def build(jobs: Sequence[Job]) -> Any:
+def build(jobs: Sequence[Job], effort: int = OPTIMISED) -> Any:
     """One module with function `k<i>` for each job; all must have the same target."""
     functions = {f"k{i}": job.function().with_attr("global_symbol", f"k{i}") for i, job in enumerate(jobs)}
     (mcpu,) = {job.target.mcpu for job in jobs}
     llvm = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": mcpu, "num-cores": 2}
     return tvm.tirx.build(
         tvm.IRModule(functions),
-        target=tvm.target.Target({**llvm, "fast-math-reassoc": True}),
+        target=tvm.target.Target({**llvm, "fast-math-reassoc": True, "opt-level": effort}),
         pipeline=pipeline.PIPELINE,
     )
 
 
 def run(jobs: Sequence[Job], inputs: Sequence[Sequence[Array]]) -> list[Array]:
     """The output of each job on its arrays, in plain layout."""
-    module, results = build(jobs), []
+    module, results = build(jobs, QUICK), []
     for i, (job, arrays) in enumerate(zip(jobs, inputs, strict=True)):
         arguments = job.arguments(arrays)
         module[f"k{i}"](*arguments)

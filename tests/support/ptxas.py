@@ -1,4 +1,4 @@
-"""What the assembler makes of kernels: registers, spills, shared memory. Few calls for many, as each is slow."""
+"""What the assembler makes of kernels: registers, spills, memory. Few calls for many, since each is slow."""
 
 from __future__ import annotations
 

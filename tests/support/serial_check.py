@@ -15,6 +15,9 @@ from convc.codegen.pipeline import tvm  # first, so that tvm_ffi does not import
 import tvm_ffi  # isort: skip
 from tvm import tirx  # isort: skip
 
+QUICK = tvm.target.Target({"kind": "llvm", "opt-level": 0})
+"""Compiling takes longer than running."""
+
 ASYNC = "async"
 """Part of the names of annotations that lowering turns into asynchronous copies; a CPU has none."""
 
@@ -38,7 +41,7 @@ def serial(func: Any) -> Any:
 
 def build_serial(func: Any) -> Any:
     """The same, compiled: a callable that takes one tensor for each parameter."""
-    return tvm.tirx.build(serial(func), target="llvm")["main"]
+    return tvm.tirx.build(serial(func), target=QUICK)["main"]
 
 
 def _serial_loop(loop: Any) -> Any:
