@@ -23,22 +23,23 @@ def part_reader(graph: Graph, node: Node) -> str | None:
         operand = None if step.operand is None else node.inputs[step.operand]
         if step.op in MASKED_BY and _masks(graph.constant(operand), node.output.type.rank):
             return f"a mask behind '{node.name}'"
-    return _reader(graph, node.output)
-
-
-def _reader(graph: Graph, value: Value) -> str | None:
-    for user in graph.users(value):
-        definition = opdef(user.op)
-        if definition.moves and any(_positions(v) < _positions(value) for v in user.outputs):
-            return f"'{user.name}' ({user.op})"
-        if not definition.elementwise:
-            continue
-        operands = (user.inputs[i] for i in MASKED_BY.get(user.op, ()))
-        if any(_masks(graph.constant(v), value.type.rank) for v in operands):
-            return f"'{user.name}' ({user.op})"
-        if found := _reader(graph, user.output):
-            return found
+    pending, seen = [node.output], {node.output}
+    while pending:
+        value = pending.pop()
+        for user in graph.users(value):
+            if _keeps_part(graph, user, value):
+                return f"'{user.name}' ({user.op})"
+            if opdef(user.op).elementwise and user.output not in seen:
+                seen.add(user.output)
+                pending.append(user.output)
     return None
+
+
+def _keeps_part(graph: Graph, user: Node, value: Value) -> bool:
+    if opdef(user.op).moves and any(_positions(v) < _positions(value) for v in user.outputs):
+        return True
+    operands = (user.inputs[i] for i in MASKED_BY.get(user.op, ()))
+    return any(_masks(graph.constant(v), value.type.rank) for v in operands)
 
 
 def _positions(value: Value) -> float:

@@ -138,7 +138,7 @@ class Selector:
         wanted = self.insisted(node)
         if wanted is not None:
             return self._insist(node, wanted, self._priced(workload), weights)
-        found = self._within_error(workload, weights, self._reach(graph, node))
+        found = self._within_error(workload, weights, self._reach_for(graph, node, workload))
         if not found.allowed:
             least = min(c.error for c in found.candidates if c.error is not None)
             raise OptionError(
@@ -174,14 +174,20 @@ class Selector:
         allowed = self._within_error(workload, weights, self._reach()).allowed
         return allowed[0].seconds if allowed else float("inf")
 
-    def _reach(self, graph: Graph | None = None, node: Node | None = None) -> _Limit:
-        """Up to which inputs the errors of a node may be in proportion to."""
+    def _reach(self) -> _Limit:
+        """Up to which inputs errors may be in proportion to."""
         if self.measure == "element":
             return _Limit(Reach.TERMS, "--error-measure element")
-        reader = None if graph is None or node is None else part_reader(graph, node)
-        return (
-            _Limit(Reach.TILE) if reader is None else _Limit(Reach.WINDOW, f"{reader} keeps some positions")
-        )
+        return _Limit(Reach.TILE)
+
+    def _reach_for(self, graph: Graph, node: Node, w: Workload) -> _Limit:
+        """The same for a node, of whose result readers may keep a part."""
+        limit = self._reach()
+        entries = [e for e in self._priced(w) if e.options]
+        if all(e.lowering.reach(e.options[0].workload) < limit.reach for e in entries):
+            return limit
+        reader = None if limit.reach <= Reach.WINDOW else part_reader(graph, node)
+        return limit if reader is None else _Limit(Reach.WINDOW, f"{reader} keeps a part of the positions")
 
     def _within_error(
         self, workload: Workload, weights: Sequence[Array | None], furthest: _Limit

@@ -107,7 +107,9 @@ class Trial:
 
     def notices(self) -> list[str]:
         """What a user should know of a module that is right."""
-        texts = []
+        texts: list[str] = []
+        if not self._constant and not any(j.suspects.any() for j in self.judged.values()):
+            return texts
         fixed = {n for n, v in zip(self._graph.output_names, self._graph.outputs, strict=True)
                  if not ancestors(self._graph, [v]).intersection(self._graph.inputs)}  # fmt: skip
         for name in self._constant:
