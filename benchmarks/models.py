@@ -117,7 +117,8 @@ def chosen(paths: Sequence[Path], names: Sequence[str]) -> list[Model]:
         if not found or not all(file.exists() for file in found):
             raise OptionError(f"There is no ONNX file at '{path}'.")
         models += [FileModel(file) for file in found]
-    known: dict[str, Model] = {model.name: model for model in (models or (*SUITE, *MORE, *PACKAGED))}
+    everyone: Sequence[Model] = models or [*SUITE, *MORE, *PACKAGED]
+    known = {model.name: model for model in everyone}
     for name in names:
         if name not in known:
             raise OptionError(f"--models names '{name}'.", hint=f"There are {', '.join(sorted(known))}.")

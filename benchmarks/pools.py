@@ -66,9 +66,10 @@ def link_variants(model: str, threads: int, folder: Path) -> dict[str, Path]:
     from convc import compiler
     from convc.codegen import link
     from convc.codegen.cache import ObjectCache
+    from convc.options import Options
     from convc.progress import Progress
 
-    compilation = compiler.plan(model, compiler.Options(threads=threads), Progress())
+    compilation = compiler.plan(model, Options(threads=threads), Progress())
     target, program = compilation.target, compilation.program
     symbols, kernels = link.distinct_kernels(program, target)
     cache = ObjectCache.open()

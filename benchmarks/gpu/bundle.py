@@ -19,12 +19,13 @@ from convc.codegen.cache import ObjectCache
 from convc.codegen.device_build import build_kernels, device_program
 from convc.codegen.link import bind
 from convc.codegen.machine import resolve
-from convc.compiler import Compilation, Options, build, fusions, plan
+from convc.compiler import Compilation, build, fusions, plan
 from convc.errors import OptionError
 from convc.evaluate import evaluate
 from convc.ir import Graph, Node, opdef
 from convc.ir.clone import clone
 from convc.lowering.registry import CUDA_LOWERINGS
+from convc.options import Options
 from convc.passes.pipeline import PIPELINE, run_pipeline
 from convc.program import Argument, Location, Program, Run
 from convc.progress import Progress
