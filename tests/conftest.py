@@ -6,6 +6,7 @@ The fixtures are of the tests that load GPU modules; what they need is imported 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,11 @@ from machines import VARIABLE, file_of
 if os.environ.get(VARIABLE):
     os.environ["CONVC_CALIBRATION"] = str(file_of(os.environ[VARIABLE]))
 os.environ.setdefault("CONVC_CALIBRATION", "nominal")
+
+# A shell starts what is to run in the background with interrupts ignored: children would inherit that, and tests
+# of interrupts would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
