@@ -31,8 +31,8 @@ if os.environ.get(VARIABLE):
     os.environ["CONVC_CALIBRATION"] = str(file_of(os.environ[VARIABLE]))
 os.environ.setdefault("CONVC_CALIBRATION", "nominal")
 
-# A shell starts what is to run in the background with interrupts ignored: children would inherit that, and tests
-# of interrupts would wait for ever.
+# A shell starts what is to run in the background with interrupts ignored: children would inherit that, and
+# tests of interrupts would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
