@@ -36,12 +36,14 @@ def module_of(weight: str) -> str:
 
 
 def layers_named(name: str, layers: Iterable[L], flag: str) -> list[L]:
-    """The layers of that name: the one that has it itself, else all that have it from where they came.
+    """The layers of that name: the one that has it itself, with its kin, else all that came from one with it.
 
     Raises OptionError, which names close names, where there are none.
     """
     known = list(layers)
-    found = [layer for layer in known if layer.name == name] or [x for x in known if name in x.origin]
+    own = [layer for layer in known if layer.name == name]
+    meant = {kin(layer) for layer in own}
+    found = [x for x in known if x in own or (name in x.origin and (not own or kin(x) in meant))]
     if found:
         return found
     close = close_names(name, [n for layer in known for n in (layer.name, *layer.origin)])
@@ -57,12 +59,17 @@ def layer_named(name: str, layers: Iterable[L], flag: str) -> list[L]:
     Several that came from the same node do what it did together.
     """
     found = layers_named(name, layers, flag)
-    if len({layer.origin[:1] or layer.name for layer in found}) > 1:
+    if len({kin(layer) for layer in found}) > 1:
         raise OptionError(
             f"{flag}: '{name}' may be any of {len(found)} layers.",
             hint=f"Give one of these names: {', '.join(layer.name for layer in found)}.",
         )
     return found
+
+
+def kin(layer: Named) -> str:
+    """What layers have in common that do together what one node of the model did: that node."""
+    return layer.origin[0] if layer.origin else layer.name
 
 
 def close_names(name: str, known: Sequence[str], most: int = 3) -> list[str]:

@@ -17,7 +17,7 @@ from convc.errors import OptionError
 from convc.ir import Attrs, Graph, Node
 from convc.lowering.base import Lowering, Reach
 from convc.lowering.registry import lowerings
-from convc.naming import layer_named
+from convc.naming import kin, layer_named
 from convc.positions import part_reader
 from convc.runtime.manifest import Candidate
 from convc.target import Target
@@ -109,8 +109,8 @@ class Selector:
     all_errors: bool = False
     records: Records | None = None
     measure: str = MEASURES[0]
-    _own: set[str] = field(default_factory=set)
-    """Names of layers, which mean them alone, though others may have come from a node of that name."""
+    _own: dict[str, str] = field(default_factory=dict)
+    """Names of layers with their kin: others that came from a node of that name are not meant by it."""
     _seen: dict[Workload, list[_Priced]] = field(default_factory=dict)
     _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)
 
@@ -124,7 +124,7 @@ class Selector:
         """Raise OptionError for an `algorithms` entry that names no layer of the graph, or several."""
         for name in self.algorithms:
             layer_named(name, graph.nodes, "--algo")
-        self._own = {node.name for node in graph.nodes}
+        self._own = {node.name: kin(node) for node in graph.nodes}
 
     def options(self, graph: Graph, node: Node) -> NodeOptions:
         """Price every lowering for a node.
@@ -149,7 +149,8 @@ class Selector:
 
     def insisted(self, node: Node) -> str | None:
         """The lowering that the user wants for a node, if any."""
-        names = (node.name, *(n for n in node.origin if n not in self._own))
+        own = kin(node)
+        names = (node.name, *(n for n in node.origin if self._own.get(n, own) == own))
         return next((self.algorithms[n] for n in names if n in self.algorithms), None)
 
     def every(

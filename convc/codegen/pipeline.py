@@ -81,6 +81,7 @@ def cpu_passes() -> Any:
             tirx.transform.BF16ComputeLegalize(),
             tirx.transform.NarrowDataType(32),
             s_tir.transform.LoopPartition(),
+            tirx.transform.ConvertSSA(),  # parts of a loop have the buffers that it declares
             tirx.transform.VectorizeLoop(True),
             s_tir.transform.InjectDoubleBuffer(),
             tirx.transform.StorageRewrite(),

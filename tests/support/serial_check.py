@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convc.codegen.pipeline import tvm  # first, so that tvm_ffi does not import torch
+from convc.codegen.pipeline import PIPELINE, tvm  # first, so that tvm_ffi does not import torch
 
 import tvm_ffi  # isort: skip
 from tvm import tirx  # isort: skip
@@ -41,7 +41,7 @@ def serial(func: Any) -> Any:
 
 def build_serial(func: Any) -> Any:
     """The same, compiled: a callable that takes one tensor for each parameter."""
-    return tvm.tirx.build(serial(func), target=QUICK)["main"]
+    return tvm.tirx.build(serial(func), target=QUICK, pipeline=PIPELINE)["main"]
 
 
 def _serial_loop(loop: Any) -> Any:
