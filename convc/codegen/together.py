@@ -42,7 +42,10 @@ def together(
         for _ in range(min(max(workers, 1), len(items))):
             threading.Thread(target=serve, name=ABANDONED, daemon=True).start()
         while len(results) < len(items):
-            index, result, good = finished.get()
+            try:
+                index, result, good = finished.get(timeout=LISTENING)
+            except queue.Empty:
+                continue  # Python looks for signals between two steps of its own
             if not good:
                 assert isinstance(result, BaseException)
                 raise result
@@ -53,6 +56,8 @@ def together(
     return [results[index] for index in range(len(items))]
 
 
+LISTENING = 0.2
+"""Seconds of waiting at a time: a signal that the system hands to another thread does not wake the caller."""
 ABANDONED = "convc kernel"
 """The name of the threads that an interrupt leaves behind."""
 
