@@ -20,6 +20,8 @@ class Named(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def op(self) -> str: ...
+    @property
     def origin(self) -> tuple[str, ...]: ...
 
 
@@ -59,7 +61,7 @@ def layer_named(name: str, layers: Iterable[L], flag: str) -> list[L]:
     Several that came from the same node do what it did together.
     """
     found = layers_named(name, layers, flag)
-    if len({kin(layer) for layer in found}) > 1:
+    if len({source(layer) for layer in found}) > 1:
         raise OptionError(
             f"{flag}: '{name}' may be any of {len(found)} layers.",
             hint=f"Give one of these names: {', '.join(layer.name for layer in found)}.",
@@ -67,9 +69,14 @@ def layer_named(name: str, layers: Iterable[L], flag: str) -> list[L]:
     return found
 
 
-def kin(layer: Named) -> str:
-    """What layers have in common that do together what one node of the model did: that node."""
+def source(layer: Named) -> str:
+    """The node of the model that a layer came from first, or the layer itself."""
     return layer.origin[0] if layer.origin else layer.name
+
+
+def kin(layer: Named) -> tuple[str, str]:
+    """What layers have in common that do in parts what one node of the model did: it, and the operator."""
+    return source(layer), layer.op
 
 
 def close_names(name: str, known: Sequence[str], most: int = 3) -> list[str]:

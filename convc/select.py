@@ -109,7 +109,7 @@ class Selector:
     all_errors: bool = False
     records: Records | None = None
     measure: str = MEASURES[0]
-    _own: dict[str, str] = field(default_factory=dict)
+    _own: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Names of layers with their kin: others that came from a node of that name are not meant by it."""
     _seen: dict[Workload, list[_Priced]] = field(default_factory=dict)
     _copies: dict[tuple[TensorType, Layout], Option] = field(default_factory=dict)

@@ -283,16 +283,19 @@ def test_modules_of_weights(weight: str, module: str) -> None:
 
 
 class Layer:
-    def __init__(self, name: str, *origin: str) -> None:
-        self.name, self.origin = name, origin
+    def __init__(self, name: str, *origin: str, op: str = "conv") -> None:
+        self.name, self.origin, self.op = name, origin, op
 
 
 def test_a_layers_own_name_comes_first() -> None:
-    layers = [Layer("conv1", "conv1", "conv2"), Layer("conv2", "conv2", "conv1"), Layer("half", "conv2")]
+    half = Layer("half", "conv2", op="cast")
+    layers = [Layer("conv1", "conv1", "conv2"), Layer("conv2", "conv2", "conv1"), half]
     assert layer_named("conv1", layers, "--algo") == layers[:1]
     assert layers_named("conv2", layers, "--layer") == layers[1:2]
     parts = [Layer("up.0", "up", "up.w"), Layer("up.1", "up", "up.w")]
     assert layer_named("up", parts, "--algo") == parts  # what one node became
+    parts = [Layer("up", "up"), Layer("up.1", "up"), Layer("woven", "up", op="transpose")]
+    assert layer_named("up", parts, "--algo") == parts[:2]
     with pytest.raises(OptionError, match=r"--x: no layer is named 'q'. See `convc summary` for the names."):
         layers_named("q", layers, "--x")
 

@@ -24,7 +24,7 @@ from convc.tune.trial import Machine, Outcome, Trial, Variant
 def task() -> Task:
     net = Network("conv", seed=0)
     net.output(net.conv(net.input("x", (1, 64, 28, 28)), 64, 3, padding=1))
-    options = Options(target="znver4", threads=2)  # the candidates are those of one machine
+    options = Options(target="znver5", threads=2)  # the candidates are those of one machine
     found = tasks(compiler.plan(net.graph, options, Progress()))
     return max(found, key=lambda t: len(t.candidates))
 
