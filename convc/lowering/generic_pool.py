@@ -92,15 +92,10 @@ class _Window:
         return self.combine([read(places) for places in seen])
 
 
-def _combine(
-    call: Call, combine: Combine, reducer: Any, neutral: Expr, mask: bool, value: Callable[[Expr], Expr]
-) -> At:
-    """`combine` over the window of each output, of `value(x)`."""
+def _combine(call: Call, combine: Combine, reducer: Any, neutral: Expr, mask: bool, source: At) -> At:
+    """`combine` over the window of each output, of what `source` has in the input's places."""
     window = _Window(call, combine, reducer, neutral, mask)
     rank = len(call.attrs.kernel)
-
-    def source(*index: Expr) -> Expr:
-        return value(call.x(*index))
 
     if math.prod(call.attrs.kernel) > _TOGETHER:
         for position in reversed(range(1, rank)):
@@ -156,9 +151,11 @@ def _max_pool(call: Call) -> Sequence[At]:
     dtype = call.out.dtype
     masks = max(call.attrs.dilations) > 1
     if math.prod(call.attrs.kernel) <= _TOGETHER or not call.out.is_float:
-        return [_combine(call, extremes.largest, te.max, extremes.lowest(dtype), masks, lambda x: x)]
+        return [_combine(call, extremes.largest, te.max, extremes.lowest(dtype), masks, call.x)]
     least = extremes.least_key(extremes.key_dtype(dtype))
-    found = _combine(call, extremes.largest, te.max, least, masks, lambda x: extremes.key(x, nan_last=True))
+    # A tensor of their own: each is read by as many windows as there are taps along an axis.
+    keys = te.compute(call.x.kind.physical, lambda *i: extremes.key(call.x(*i), nan_last=True), name="keys")
+    found = _combine(call, extremes.largest, te.max, least, masks, keys)
     return [lambda *i: extremes.of_key(found(*i), dtype)]
 
 
@@ -169,7 +166,7 @@ def added(values: Sequence[Expr]) -> Expr:
 
 @formula("average_pool", layouts=follow)
 def _average_pool(call: Call) -> Sequence[At]:
-    total = _combine(call, added, te.sum, tirx.const(0, call.out.dtype), True, lambda x: x)
+    total = _combine(call, added, te.sum, tirx.const(0, call.out.dtype), True, call.x)
 
     def at(*index: Expr) -> Expr:
         places = spatial(index, call.out.layout)[1]
@@ -202,7 +199,7 @@ def _lp_pool(call: Call) -> Sequence[At]:
         te.sum,
         tirx.const(0, call.out.dtype),
         True,
-        lambda x: power_of_magnitude(x, call.attrs.p),
+        lambda *place: power_of_magnitude(call.x(*place), call.attrs.p),
     )
     return [lambda *i: root(total(*i), call.attrs.p)]
 
