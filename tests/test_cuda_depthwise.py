@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from device_batch import check_emulated
 from device_jobs import DeviceJob, device
 from layer_cases import conv
 from ptxas import needs_cuda_compiler, reports
@@ -49,11 +50,8 @@ def job_of(case, target, **config):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_source_equals_float64(case, precision, tmp_path):
-    job = job_of(case, device(precision))
-    arrays = job.draw()
-    job.assert_right(arrays, job.emulate(arrays, tmp_path))
+def test_source_equals_float64(precision, tmp_path):
+    check_emulated([job_of(case, device(precision)) for case in CASES], tmp_path)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -70,10 +68,8 @@ def test_every_configuration_computes_the_same(precision, tmp_path):
     configs = list(depthwise.space(first.workload, target))
     assert first.config in configs
     assert {c.rows for c in configs} == set(range(1, 9))
-    arrays = first.draw()
-    for config in configs:
-        job = DeviceJob(first.lowering, first.workload, target, config)
-        job.assert_right(arrays, job.emulate(arrays, tmp_path))
+    jobs = [DeviceJob(first.lowering, first.workload, target, config) for config in configs]
+    check_emulated(jobs, tmp_path)
 
 
 def test_a_column_beyond_the_map_is_refused():

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from case import Case, f32
+from device_batch import check_emulated
 from device_jobs import DeviceJob, device
 from ptxas import needs_cuda_compiler, reports
 
@@ -56,11 +57,8 @@ def job_of(case, target, **config):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_source_equals_float64(case, precision, tmp_path):
-    job = job_of(case, device(precision))
-    arrays = job.draw()
-    job.assert_right(arrays, job.emulate(arrays, tmp_path))
+def test_source_equals_float64(precision, tmp_path):
+    check_emulated([job_of(case, device(precision)) for case in CASES], tmp_path)
 
 
 # NumPy's arrays without axes become vectors on their way to TVM.
@@ -79,10 +77,8 @@ def test_every_configuration_computes_the_same(precision, k, tmp_path):
     assert first.config in configs
     assert len({c.rows for c in configs}) == 3
     assert len({c.threads for c in configs}) > 1
-    arrays = first.draw()
-    for config in configs:
-        job = DeviceJob(first.lowering, first.workload, target, config)
-        job.assert_right(arrays, job.emulate(arrays, tmp_path))
+    jobs = [DeviceJob(first.lowering, first.workload, target, config) for config in configs]
+    check_emulated(jobs, tmp_path)
 
 
 def test_a_tile_that_does_not_divide_the_sum_is_refused():

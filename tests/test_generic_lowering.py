@@ -76,7 +76,13 @@ EAGER = replace(WIDE, launch_seconds=1e-12)
 """A machine on which it always pays to share work among threads."""
 
 
-@pytest.mark.parametrize("op", sorted({*GENERIC.ops} - {"conv", "conv_transpose", "conv_max_pool"}))
+FORMULAS = {op for op in GENERIC.ops if opdef(op).elementwise} - {"cast", "neg", "add", "equal", "where"}
+"""Operators whose loops are those of the few left out: only the formula inside differs."""
+
+
+@pytest.mark.parametrize(
+    "op", sorted({*GENERIC.ops} - {"conv", "conv_transpose", "conv_max_pool"} - FORMULAS)
+)
 def test_equals_float64_however_little_there_is_to_share(op):
     check(jobs_of(cases(op), EAGER))
 

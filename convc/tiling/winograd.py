@@ -152,11 +152,29 @@ def transform_operations(m: int, r: int, stride: int, *, inverse: bool) -> float
     return sum(0.43 * size * (m if inverse else size) for size in sizes) + inverse * m * (len(taps) - 1)
 
 
-def _transform(s: ConvShape, m: int, target: Target, *, inverse: bool) -> float:
+@dataclass(frozen=True)
+class _Tiled:
+    """What all groups of a layer share: frequencies of a tile, tiles of an image, instructions of a tile."""
+
+    frequencies: int
+    rows: int
+    cols: int
+    forward: float
+    inverse: float
+
+
+@lru_cache(maxsize=64)
+def _tiled(s: ConvShape, m: int, registers: int) -> _Tiled:
+    rows, cols = (1, *tile_counts(s, m))[-2:]
+    forward, inverse = (_transform(s, m, registers, inverse=inverse) for inverse in (False, True))
+    return _Tiled(math.prod(tile_sizes(s, m)), rows, cols, forward, inverse)
+
+
+def _transform(s: ConvShape, m: int, registers: int, *, inverse: bool) -> float:
     """Instructions of one tile's transform for one vector of channels: arithmetic, loads, stores, spills."""
     extents = list(tile_sizes(s, m))
     area = math.prod(extents)
-    total = area + SPILL * max(0, area - target.registers)
+    total = area + SPILL * max(0, area - registers)
     for axis, outputs in enumerate(tile_outputs(s, m)):
         lines = math.prod(extents) // extents[axis]
         total += lines * transform_operations(outputs, s.kernel[axis], s.strides[axis], inverse=inverse)
@@ -176,17 +194,17 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = F
     threads = target.threads
     vector = 4 * target.lanes
     cb, kb = -(-s.ic // target.lanes), -(-s.oc // target.lanes)
-    frequencies = math.prod(tile_sizes(s, m))
-    rows, cols = (1, *tile_counts(s, m))[-2:]
-    count = s.n // g.images * -(-rows // g.rows) * -(-cols // g.cols)
+    tiled = _tiled(s, m, target.registers)
+    frequencies = tiled.frequencies
+    count = s.n // g.images * -(-tiled.rows // g.rows) * -(-tiled.cols // g.cols)
     panels = kb // g.k_panel
 
     # one group, on one thread
     register = Tile(g.t_images * g.t_rows, g.t_cols, g.k_tile)
     multiply = frequencies * kb * cb * target.lanes * g.tiles / rate
     multiply *= tile_cycles(register, cb * target.lanes, target) * (1 + storage.unpacking(target) / g.t_tile)
-    forward = TRANSFORM * g.tiles * cb * _transform(s, m, target, inverse=False) / rate
-    inverse = TRANSFORM * g.tiles * kb * _transform(s, m, target, inverse=True) / rate
+    forward = TRANSFORM * g.tiles * cb * tiled.forward / rate
+    inverse = TRANSFORM * g.tiles * kb * tiled.inverse / rate
     weights = storage.fetched(frequencies * cb * target.lanes * kb * target.lanes, target)
     v, m_panel = (frequencies * g.tiles * n * vector for n in (cb, g.k_panel))
     from_memory = UNEVEN * weights / target.memory_bandwidth

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cuda_emulator import build_emulation
-from device_jobs import bits, launch_all
+from device_jobs import DeviceJob, bits, launch_all
 from serial_check import QUICK, serial
 
 from convc.codegen.device import DeviceCode
@@ -53,6 +53,15 @@ def emulate_all(
     for code, library, arrays in zip(codes, libraries(codes, folder), arguments, strict=True):
         for seed in seeds:
             launch_all(code, library, [bits(a) for a in arrays], seed)
+
+
+def check_emulated(jobs: Sequence[DeviceJob], folder: Path, *, seeds: Sequence[int] = (1,)) -> None:
+    """The source of every job gives the right numbers, in several orders of threads."""
+    inputs = [job.draw(seed) for seed, job in enumerate(jobs)]
+    arguments = [job.arguments(arrays) for job, arrays in zip(jobs, inputs, strict=True)]
+    emulate_all([job.code(f"k{i}") for i, job in enumerate(jobs)], arguments, folder, seeds=seeds)
+    for job, arrays, stored in zip(jobs, inputs, arguments, strict=True):
+        job.assert_right(arrays, job.result(stored[-1]))
 
 
 def run_serially(functions: Sequence[Any], arguments: Sequence[Sequence[Array]]) -> list[list[Array]]:

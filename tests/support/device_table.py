@@ -178,12 +178,15 @@ def space(job: DeviceJob) -> Iterator[Config]:
 
 
 def covering(job: DeviceJob) -> list[DeviceJob]:
-    """The job under configurations that together have each value of each field that the space has."""
-    seen: set[tuple[str, Any]] = set()
+    """The job under few configurations that together have each value of each field that the space has.
+
+    Greedily: next comes the one with most values that none before it had.
+    """
+    left = [(config, set(vars(config).items())) for config in space(job)]
+    missing = set().union(*(values for _, values in left))
     jobs = []
-    for config in space(job):
-        values = set(vars(config).items())
-        if not values <= seen:
-            seen |= values
-            jobs.append(replace(job, config=config))
+    while missing:
+        config, values = max(left, key=lambda pair: len(pair[1] & missing))
+        missing -= values
+        jobs.append(replace(job, config=config))
     return jobs
