@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from merged import feeds, merge
 from tensor_cases import BINARY, REDUCE, SHAPE, UNARY
 
 import convc
+from convc.codegen import kernel
+from convc.codegen.pipeline import tvm
 from convc.compiler import Options, build, plan
 from convc.evaluate import evaluate
 from convc.ir import Attrs, Graph, opdef
@@ -28,6 +31,7 @@ from convc.ops.unary import ClipAttrs
 from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan
 from convc.select import Selector
+from convc.target import Target
 from convc.types import TensorType
 from convc.verify import compare
 from convc.workload import Workload
@@ -108,6 +112,21 @@ def test_the_shortest_vectors() -> None:
     assert_cases([*layers, *CASES[100::12]], Case.graph, "x86-64")
 
 
+@pytest.fixture
+def unoptimised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """LLVM translates kernels as they are, in half the time; they are kept apart from those of users.
+
+    For tests of layouts and of choices. What LLVM's optimisation makes of each operator, others test.
+    """
+    target = kernel.llvm_target
+
+    def quick(machine: Target, *, sums: bool = True) -> Any:
+        return tvm.target.Target({**target(machine, sums=sums).export(), "opt-level": 0})
+
+    monkeypatch.setattr(kernel, "llvm_target", quick)
+    monkeypatch.setenv("CONVC_CACHE", str(tmp_path))
+
+
 def _blockable(kind: TensorType | None) -> bool:
     return kind is not None and kind.dtype == "float32" and kind.rank >= 3 and kind.size > 0
 
@@ -137,7 +156,7 @@ BLOCKED = [
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_case_between_blocked_layers(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_between_blocked_layers(part: int, unoptimised: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few channels are cheaper plain: here that costs a second more, so that blocks are chosen."""
     seconds = Selector._seconds
 
@@ -152,7 +171,7 @@ def test_case_between_blocked_layers(part: int, monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_each_lowering_of_each_convolution() -> None:
+def test_each_lowering_of_each_convolution(unoptimised: None) -> None:
     """Where an algorithm applies it computes the layer, with the error that it promises."""
     todo = []
     for case in CONV:

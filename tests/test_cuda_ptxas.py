@@ -27,8 +27,8 @@ FITS = [
 
 @pytest.mark.parametrize(("schedule", "precision", "arch"), FITS)
 def test_every_schedule_fits_its_device(schedule, precision, arch):
-    """All rows on sm_90; a few more where registers are used much as there, or as by the other half type."""
-    step = 1 if arch == "sm_90" and precision != "bfloat16" else 4
+    """All rows on sm_90 in float32 and float16; fewer where registers are used much as there."""
+    step = 4 if arch != "sm_90" or precision == "bfloat16" else 2 if precision == "tf32" else 1
     jobs = list(TABLE[schedule].jobs(precision, arch))[::step]
     codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
     gpu = jobs[0].target.device
@@ -39,7 +39,7 @@ def test_every_schedule_fits_its_device(schedule, precision, arch):
 def test_products_use_the_cores_that_were_asked_for(schedule, precision):
     """And nothing of other precisions; operands that are needed later come by asynchronous copies."""
     tested = TABLE[schedule]
-    jobs = list(tested.jobs(precision))[::4]
+    jobs = list(tested.jobs(precision))[::6]
     codes = [job.code(f"k{i}") for i, job in enumerate(jobs)]
     arch = jobs[0].target.device.code
     ptx = "".join(nvcc.compile_ptx(source, arch) for source, _ in merged(codes))

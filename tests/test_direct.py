@@ -63,7 +63,9 @@ def epilogue_of(case: Case) -> tuple[Step, ...]:
 
 @pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
 def test_equals_float64(machine):
-    jobs = [Job.of(case, Direct(), direct, machine, epilogue_of(case)) for case in ALL]
+    """The widest machine takes all cases, the two others half of them each."""
+    chosen = ALL if machine.lanes == 16 else ALL[machine.lanes // 8 :: 2]
+    jobs = [Job.of(case, Direct(), direct, machine, epilogue_of(case)) for case in chosen]
     check_all(jobs)
 
 

@@ -92,7 +92,7 @@ PARTS = (slice(None), slice(0, None, 2), slice(1, None, 2))
 
 
 @pytest.mark.parametrize(
-    ("machine", "part"), zip(TARGETS, PARTS, strict=True), ids=lambda v: getattr(v, "lanes", "")
+    ("machine", "part"), [*zip(TARGETS, PARTS, strict=True)], ids=lambda v: getattr(v, "lanes", "")
 )
 def test_equals_float64(machine, part):
     jobs = [job_of(m, case, machine) for m, case in CASES[part]]
@@ -103,10 +103,10 @@ def test_equals_float64(machine, part):
         assert_within_estimate(job, arrays, result)
 
 
-@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: f"{t.lanes}-lanes")
-def test_equals_float64_with_weights_in_24_bits(machine):
+@pytest.mark.parametrize(("machine", "part"), [*zip(TARGETS, PARTS, strict=True)], ids=("16", "8", "4"))
+def test_equals_float64_with_weights_in_24_bits(machine, part):
     jobs = []
-    for m, case in CASES:
+    for m, case in CASES[part]:
         if m in IN_24:
             steps = (Step("add", Attrs(), len(case.inputs)), RELU) if "residual" in case.id else (RELU,)
             job = Job.of(case, IN_24[m], SCHEDULES[IN_24[m].schedule], machine, steps)
@@ -116,7 +116,7 @@ def test_equals_float64_with_weights_in_24_bits(machine):
             else:
                 assert refused is None
                 jobs.append(job)
-    assert len(jobs) > 12
+    assert len(jobs) > 5
     check_all(jobs, assert_within_estimate)
 
 
