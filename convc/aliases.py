@@ -5,12 +5,13 @@ These are questions about shapes and layouts; whether a buffer is in fact shared
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 from convc.ir import opdef
+from convc.ir.traits import Cut, Join, Reinterpret, Sharing
 from convc.ops.separable import SeparableAttrs
-from convc.ops.shape import ConcatAttrs, SliceAttrs, SplitAttrs
 from convc.types import PLAIN, TensorType
 from convc.workload import Workload
 
@@ -20,10 +21,15 @@ def is_view(w: Workload) -> bool:
     return is_reinterpretation(w) or bool(concatenated(w)) or bool(slices_of_whole(w))
 
 
+def sharing(w: Workload) -> Sharing | None:
+    """How the operator's tensors may share memory; an epilogue has results of its own."""
+    return None if w.epilogue else opdef(w.op).sharing(w.attrs, w.inputs, w.outputs)
+
+
 def is_reinterpretation(w: Workload) -> bool:
     """Whether the result is the input, element for element in memory."""
     source = w.inputs[0] if w.inputs else None
-    if source is None or w.epilogue or w.op not in ("reshape", "relayout"):
+    if source is None or not isinstance(sharing(w), Reinterpret):
         return False
     return _row_major(source) and _row_major(w.outputs[0])
 
@@ -37,54 +43,36 @@ def _row_major(kind: TensorType) -> bool:
 
 def concatenated(w: Workload) -> tuple[int, ...]:
     """Where each input begins along the axis, if the result can be made of slices in place; else ()."""
-    if w.op != "concat" or w.epilogue:
+    shared = sharing(w)
+    if not isinstance(shared, Join):
         return ()
-    return _starts(w, [t for t in w.inputs if t is not None], w.outputs[0])
+    parts = [t for t in w.inputs if t is not None]
+    ends = tuple(itertools.accumulate(t.shape[shared.axis] for t in parts))
+    return _aligned((0, *ends[:-1]), shared.axis, parts, w.outputs[0])
 
 
 def slices_of_whole(w: Workload) -> tuple[int, ...]:
     """Where each output begins along the axis, if the outputs can be views of the input; else ()."""
-    source = w.inputs[0] if w.inputs else None
-    if source is None or w.epilogue:
+    shared, source = sharing(w), w.inputs[0] if w.inputs else None
+    if source is None or not isinstance(shared, Cut):
         return ()
-    if isinstance(w.attrs, SplitAttrs):
-        return _starts(w, w.outputs, source)
-    if isinstance(w.attrs, SliceAttrs):
-        cut = _cut(w)
-        if len(cut) != 1 or any(step != 1 for step in w.attrs.steps):
-            return ()
-        start = w.attrs.starts[cut[0]]
-        aligned = cut[0] != 1 or start % source.layout.block == 0
-        return (start,) if aligned and w.outputs[0].layout == source.layout else ()
-    return ()
+    return _aligned(shared.starts, shared.axis, w.outputs, source)
 
 
-def _starts(w: Workload, parts: Sequence[TensorType], whole: TensorType) -> tuple[int, ...]:
-    axis, block = axis_of(w), whole.layout.block
-    starts, position = [], 0
-    for part in parts:
-        if part.layout != whole.layout or part.dtype != whole.dtype:
-            return ()
-        if axis == 1 and position % block:
-            return ()
-        starts.append(position)
-        position += part.shape[axis]
-    return tuple(starts)
+def _aligned(
+    starts: tuple[int, ...], axis: int, parts: Sequence[TensorType], whole: TensorType
+) -> tuple[int, ...]:
+    """The starts, if all parts are stored as the whole is, and begin where one of its channel blocks does."""
+    if any((part.layout, part.dtype) != (whole.layout, whole.dtype) for part in parts):
+        return ()
+    return () if axis == 1 and any(start % whole.layout.block for start in starts) else starts
 
 
 def axis_of(w: Workload) -> int:
     """The single axis along which a concatenation, split or slice works."""
-    if isinstance(w.attrs, SliceAttrs):
-        return next(iter(_cut(w)), 0)
-    assert isinstance(w.attrs, ConcatAttrs | SplitAttrs)
-    return w.attrs.axis % w.outputs[0].rank
-
-
-def _cut(w: Workload) -> list[int]:
-    """The axes along which a slice leaves something out."""
-    source = w.inputs[0]
-    assert source is not None
-    return [a for a, (x, y) in enumerate(zip(source.shape, w.outputs[0].shape, strict=True)) if x != y]
+    shared = sharing(w)
+    assert isinstance(shared, Join | Cut)
+    return shared.axis
 
 
 def overwritable(w: Workload) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from convc.aliases import concatenated, is_reinterpretation, slices_of_whole
 from convc.allocate import ALIGNMENT, Piece, pack
-from convc.ir import Graph, Node, Value
+from convc.ir import Graph, Node, Value, opdef
 from convc.program import Argument, Clear, Location, Program, Run
 from convc.select import Choice
 from convc.target import Target
@@ -60,7 +60,9 @@ HALVING_SAVES = 0.98
 def can_halve(w: Workload) -> bool:
     """Whether each channel is made from that channel of the only input, and channel blocks divide by two."""
     source = w.inputs[0]
-    if w.op not in ("max_pool", "average_pool") or len(w.inputs) > 1 or source is None:
+    if len(w.inputs) != 1 or source is None or opdef(w.op).window(w.attrs, w.inputs) is None:
+        return False
+    if not opdef(w.op).per_channel(w.attrs, w.inputs):
         return False
     return source.layout == w.outputs[0].layout and source.shape[1] % (2 * source.layout.block) == 0
 

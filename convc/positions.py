@@ -11,9 +11,6 @@ import math
 from convc.ir import Graph, Node, Value, opdef
 from convc.types import Array
 
-MASKED_BY = {"mul": (0, 1), "where": (0,)}
-"""Operators of which a constant operand may be a mask, and which operands these are."""
-
 
 def part_reader(graph: Graph, node: Node) -> str | None:
     """Who keeps a part of the positions of a node's first output, as part of a sentence; None if nobody."""
@@ -21,7 +18,7 @@ def part_reader(graph: Graph, node: Node) -> str | None:
         return None
     for step in node.epilogue:
         operand = None if step.operand is None else node.inputs[step.operand]
-        if step.op in MASKED_BY and _masks(graph.constant(operand), node.output.type.rank):
+        if opdef(step.op).zeroed_by and _masks(graph.constant(operand), node.output.type.rank):
             return f"a mask behind '{node.name}'"
     pending, seen = [node.output], {node.output}
     while pending:
@@ -38,7 +35,7 @@ def part_reader(graph: Graph, node: Node) -> str | None:
 def _keeps_part(graph: Graph, user: Node, value: Value) -> bool:
     if opdef(user.op).moves and any(_positions(v) < _positions(value) for v in user.outputs):
         return True
-    operands = (user.inputs[i] for i in MASKED_BY.get(user.op, ()))
+    operands = (user.inputs[i] for i in opdef(user.op).zeroed_by if i < len(user.inputs))
     return any(_masks(graph.constant(v), value.type.rank) for v in operands)
 
 

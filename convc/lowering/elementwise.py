@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from convc.ir import Attrs
+from convc.ir import Attrs, opdef
 from convc.lowering import functions as f
 from convc.lowering.extremes import maximum, minimum
 from convc.lowering.functions import (
@@ -27,13 +27,7 @@ Expr = Any
 Unary = Callable[[Any, Expr], Expr]
 Binary = Callable[[Any, Expr, Expr], Expr]
 
-__all__ = ["BINARY", "UNARY", "UNBOUNDED", "binary", "cast", "constant", "unary"]
-
-UNBOUNDED = frozenset({
-    "exp", "log", "sqrt", "reciprocal", "tan", "asin", "acos", "sinh", "cosh", "acosh", "atanh",
-    "div", "pow", "mod", "reduce_prod",
-})  # fmt: skip
-"""Operators whose result may be infinite or NaN for finite operands of ordinary size."""
+__all__ = ["BINARY", "UNARY", "binary", "cast", "constant", "unary"]
 
 
 def _libm(name: str, *operands: Expr) -> Expr:
@@ -240,15 +234,10 @@ BINARY: dict[str, Binary] = {
     "xor": lambda a, x, y: tirx.Or(tirx.And(x, tirx.Not(y)), tirx.And(tirx.Not(x), y)),
 }
 
-_EXACT = frozenset(
-    {"abs", "cast", "ceil", "dropout", "floor", "identity", "isnan", "neg", "not", "relu", "round", "sign"}
-)
-"""Operators that need no more precision than their operand has."""
-
 
 def unary(op: str, attrs: Attrs, x: Expr) -> Expr:
     """The value of a unary operator at one point; float16 is computed in float32."""
-    if dtype_of(x) == "float16" and op not in _EXACT:
+    if dtype_of(x) == "float16" and not opdef(op).exact:
         return let(x.astype("float32"), lambda t: UNARY[op](attrs, t)).astype("float16")
     return let(x, lambda t: UNARY[op](attrs, t))
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from tvm import te
 
+from convc.ir import opdef
 from convc.lowering import extremes
-from convc.lowering.elementwise import UNBOUNDED, binary, cast, unary
+from convc.lowering.elementwise import binary, cast, unary
 from convc.lowering.functions import constant, dtype_of, masked, widened
 from convc.types import Layout, TensorType
 from convc.workload import Halo, Workload
@@ -89,6 +90,6 @@ def _cleared(value: Expr, w: Workload, index: Sequence[Expr]) -> Expr:
     """
     out = w.outputs[0]
     full = out.layout.block == 1 or out.shape[1] % out.layout.block == 0
-    if full or not {w.op, *(step.op for step in w.epilogue)} & UNBOUNDED:
+    if full or all(opdef(op).finite for op in (w.op, *(step.op for step in w.epilogue))):
         return value
     return masked(_logical(index, out.layout)[1] < out.shape[1], value, constant(0, value))

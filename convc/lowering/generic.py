@@ -7,7 +7,6 @@ nests, so that no supported operator lacks code; other lowerings compute those f
 from __future__ import annotations
 
 import math
-import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,9 +33,6 @@ from convc.types import Array
 from convc.workload import OUTPUT, Workload
 
 _FAMILIES = (_linear, _norm, _pointwise, _pool, _reduce, _resize, _shape)
-_VECTORS = ("batch_norm",)
-"""Operators whose inputs after the first hold one value for each channel."""
-_POOLING = ("max_pool", "average_pool", "lp_pool")
 _SCALAR_EFFICIENCY = 1 / 30
 """Fraction of peak at which the plain loop nests of convolutions and products run."""
 _GATHERED = 3.0
@@ -129,12 +125,12 @@ def _gathers(w: Workload) -> bool:
     """Whether neighbouring outputs read inputs that are not neighbours, so that no vectors are loaded."""
     if w.outputs[0].layout.block > 1:
         return False
-    return w.op == "resize" or (w.op in _POOLING and typing.cast(Any, w.attrs).strides[-1] > 1)
+    return opdef(w.op).gathers(w.attrs, w.inputs[: w.arity])
 
 
 def _is_vector(w: Workload, index: int) -> bool:
     """Whether a constant input is stored as one value for each lane of the blocked output."""
-    return w.op in _VECTORS and 0 < index < w.arity and w.constant[index]
+    return index in opdef(w.op).channel_operands and w.constant[index]
 
 
 def _vector_length(w: Workload) -> int:

@@ -14,9 +14,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from convc.ir import opdef
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.direct import pack_vector, pack_weights, sum_error
-from convc.lowering.elementwise import UNBOUNDED
 from convc.lowering.separable_kernel import (
     DEPTHWISE,
     DEPTHWISE_BIAS,
@@ -44,7 +44,7 @@ class Separable(Lowering):
             return f"it computes in float32, not {w.outputs[0].dtype}"
         if not all(c for c, kind in zip(w.constant[1 : w.arity], w.inputs[1:], strict=False) if kind):
             return "weights and biases must be constant, to be packed"
-        if open_ended := {name for name, _ in w.attrs.between} & UNBOUNDED:
+        if open_ended := {name for name, _ in w.attrs.between if not opdef(name).finite}:
             return f"{min(open_ended)} between the convolutions may be infinite in lanes without a channel"
         return SeparableShape.of(w).refusal
 

@@ -50,10 +50,11 @@ def define(
     attrs: type[Attrs] = Attrs,
     kind: str = "number",
     result: str = "",
+    **traits: Any,
 ) -> None:
-    """Register a binary operator; `kind` of operands as in `must_be`."""
+    """Register a binary operator; `kind` of operands as in `must_be`, traits as in `OpDef`."""
     members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind, "result": result}
-    register(type(name, (Binary,), {**members, "__module__": __name__}))
+    register(type(name, (Binary,), {"finite": True, **traits, **members, "__module__": __name__}))
 
 
 def divide(a: Array, b: Array) -> Array:
@@ -68,22 +69,27 @@ def power(a: Array, b: Array) -> Array:
     return np.asarray(np.power(a, b))
 
 
-define("add", lambda _, a, b: a + b)
-define("sub", lambda _, a, b: a - b)
-define("mul", lambda _, a, b: a * b)
-define("div", lambda _, a, b: divide(a, b))
-define("max", lambda _, a, b: np.maximum(a, b))
-define("min", lambda _, a, b: np.minimum(a, b))
-define("pow", lambda _, a, b: power(a, b))
-define("mod", lambda attrs, a, b: np.fmod(a, b) if attrs.fmod else np.mod(a, b), attrs=ModAttrs)
-define("equal", lambda _, a, b: a == b, kind="any", result="bool")
+define("add", lambda _, a, b: a + b, commutative=True, neutral=0.0)
+define("sub", lambda _, a, b: a - b, neutral=0.0)
+define("mul", lambda _, a, b: a * b, commutative=True, neutral=1.0, zeroed_by=(0, 1))
+define("div", lambda _, a, b: divide(a, b), finite=False, neutral=1.0)
+define("max", lambda _, a, b: np.maximum(a, b), commutative=True)
+define("min", lambda _, a, b: np.minimum(a, b), commutative=True)
+define("pow", lambda _, a, b: power(a, b), finite=False, neutral=1.0)
+define(
+    "mod",
+    lambda attrs, a, b: np.fmod(a, b) if attrs.fmod else np.mod(a, b),
+    attrs=ModAttrs,
+    finite=False,
+)
+define("equal", lambda _, a, b: a == b, kind="any", result="bool", commutative=True)
 define("greater", lambda _, a, b: a > b, result="bool")
 define("less", lambda _, a, b: a < b, result="bool")
 define("greater_equal", lambda _, a, b: a >= b, result="bool")
 define("less_equal", lambda _, a, b: a <= b, result="bool")
-define("and", lambda _, a, b: a & b, kind="bool")
-define("or", lambda _, a, b: a | b, kind="bool")
-define("xor", lambda _, a, b: a ^ b, kind="bool")
+define("and", lambda _, a, b: a & b, kind="bool", commutative=True)
+define("or", lambda _, a, b: a | b, kind="bool", commutative=True)
+define("xor", lambda _, a, b: a ^ b, kind="bool", commutative=True)
 
 
 @register
@@ -93,6 +99,8 @@ class PRelu(OpDef[Attrs]):
     name = "prelu"
     inputs = (2, 2)
     elementwise = True
+    finite = True
+    neutral = 1.0
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, slope = required(inputs, 0, "x"), required(inputs, 1, "slope")
@@ -116,6 +124,8 @@ class Where(OpDef[Attrs]):
     name = "where"
     inputs = (3, 3)
     elementwise = True
+    finite = True
+    zeroed_by = (0,)
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         condition, a, b = (required(inputs, i, what) for i, what in enumerate(("condition", "a", "b")))

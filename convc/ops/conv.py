@@ -6,11 +6,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from convc.errors import TypeRuleError
-from convc.ir.opdef import Attrs, Cost, OpDef, Window, register
+from convc.ir.fields import Fields, Window
+from convc.ir.opdef import Attrs, Cost, OpDef, register
 from convc.ops.common import Pads, must_be, per_axis, per_channel, required, same_dtype, window_output
 from convc.types import Array, Shape, TensorType
 
@@ -90,6 +92,9 @@ class Conv(OpDef[ConvAttrs]):
     attrs = ConvAttrs
     inputs = (2, 3)
     linear = True
+    weighted = True
+    finite = True
+    ends_in_epilogue = True
 
     def infer(self, attrs: ConvAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, w = required(inputs, 0, "x"), required(inputs, 1, "weights")
@@ -144,6 +149,9 @@ class ConvTranspose(OpDef[ConvTransposeAttrs]):
     attrs = ConvTransposeAttrs
     inputs = (2, 3)
     linear = True
+    weighted = True
+    finite = True
+    ends_in_epilogue = True
 
     def infer(self, attrs: ConvTransposeAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, w = required(inputs, 0, "x"), required(inputs, 1, "weights")
@@ -196,3 +204,14 @@ class ConvTranspose(OpDef[ConvTransposeAttrs]):
         x, w = required(inputs, 0, "x"), required(inputs, 1, "weights")
         bias = inputs[2].size if len(inputs) > 2 and inputs[2] is not None else 0
         return Cost(x.size * math.prod(w.shape[1:]), w.size + bias)
+
+    def receptive(
+        self, attrs: ConvTransposeAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """An output pixel lies under at most ceil(span / stride) kernels, each centred on an input pixel."""
+        result = list(operands[0][1])
+        kernel = operands[1][0].shape[2:]
+        for axis, (k, s, d) in enumerate(zip(kernel, attrs.strides, attrs.dilations, strict=True), 2):
+            field = result[axis]
+            result[axis] = field and field.upsampled(-(-(d * (k - 1) + 1) // s), Fraction(s))
+        return tuple(result)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convc.errors import TypeRuleError
-from convc.ir.opdef import Cost, OpDef, Window, register
+from convc.ir.fields import Window
+from convc.ir.opdef import Cost, OpDef, register
 from convc.ops.common import per_axis, required
 from convc.ops.conv import Conv, ConvAttrs
 from convc.ops.pool import MaxPool, MaxPoolAttrs
@@ -40,6 +41,7 @@ class ConvMaxPool(OpDef[ConvMaxPoolAttrs]):
     name = "conv_max_pool"
     attrs = ConvMaxPoolAttrs
     inputs = (2, 3)
+    finite = True
 
     def infer(self, attrs: ConvMaxPoolAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         per_axis(attrs.pool, len(attrs.strides), "pool")

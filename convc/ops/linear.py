@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convc.errors import TypeRuleError
+from convc.ir.fields import Fields
 from convc.ir.opdef import Attrs, Cost, OpDef, register
 from convc.ops.common import array, broadcast_shapes, must_be, must_broadcast_to, required, same_dtype
-from convc.types import Array, TensorType
+from convc.types import Array, Shape, TensorType
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Gemm(OpDef[GemmAttrs]):
     attrs = GemmAttrs
     inputs = (2, 3)
     linear = True
+    weighted = True
+    finite = True
+    ends_in_epilogue = True
 
     def infer(self, attrs: GemmAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         a, b = required(inputs, 0, "a"), required(inputs, 1, "b")
@@ -66,6 +70,12 @@ class Gemm(OpDef[GemmAttrs]):
         bias = inputs[2].size if len(inputs) > 2 and inputs[2] is not None else 0
         return Cost(outputs[0].size * a.shape[0 if attrs.trans_a else 1], b.size + bias)
 
+    def receptive(
+        self, attrs: GemmAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """No axis of the result is an image's."""
+        return (None,) * len(out)
+
 
 @register
 class MatMul(OpDef[Attrs]):
@@ -74,6 +84,9 @@ class MatMul(OpDef[Attrs]):
     name = "matmul"
     inputs = (2, 2)
     linear = True
+    weighted = True
+    finite = True
+    ends_in_epilogue = True
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         a, b = required(inputs, 0, "a"), required(inputs, 1, "b")
@@ -97,3 +110,7 @@ class MatMul(OpDef[Attrs]):
         a, b = required(inputs, 0, "a"), required(inputs, 1, "b")
         weights = b.size if b.rank == 2 else 0  # batched products multiply activations
         return Cost(outputs[0].size * a.shape[-1], weights)
+
+    def receptive(self, attrs: Attrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape) -> Fields:
+        """No axis of the result is an image's."""
+        return (None,) * len(out)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convc.errors import TypeRuleError
+from convc.ir.fields import Fields
 from convc.ir.opdef import Attrs, Cost, OpDef, register
 from convc.ops.common import (
     array,
@@ -18,7 +19,7 @@ from convc.ops.common import (
     required,
     same_dtype,
 )
-from convc.types import Array, TensorType
+from convc.types import Array, Shape, TensorType
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class BatchNorm(OpDef[BatchNormAttrs]):
 
     name = "batch_norm"
     attrs = BatchNormAttrs
+    finite = True
+    channel_operands = (1, 2, 3, 4)
     inputs = (5, 5)
 
     def infer(self, attrs: BatchNormAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -104,6 +107,15 @@ class BatchNorm(OpDef[BatchNormAttrs]):
     ) -> Cost:
         return Cost(parameters=2 * outputs[0].shape[1], other=2 * outputs[0].size)
 
+    def receptive(
+        self, attrs: BatchNormAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """What the statistics see is not counted."""
+        return operands[0][1]
+
+    def per_channel(self, attrs: BatchNormAttrs, inputs: Sequence[TensorType | None]) -> bool:
+        return True
+
 
 @register
 class InstanceNorm(OpDef[InstanceNormAttrs]):
@@ -111,6 +123,8 @@ class InstanceNorm(OpDef[InstanceNormAttrs]):
 
     name = "instance_norm"
     attrs = InstanceNormAttrs
+    finite = True
+    ends_in_epilogue = True
     inputs = (3, 3)
 
     def infer(self, attrs: InstanceNormAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -126,6 +140,15 @@ class InstanceNorm(OpDef[InstanceNormAttrs]):
     ) -> Cost:
         return Cost(parameters=2 * outputs[0].shape[1], other=4 * outputs[0].size)
 
+    def receptive(
+        self, attrs: InstanceNormAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """What the statistics see is not counted."""
+        return operands[0][1]
+
+    def per_channel(self, attrs: InstanceNormAttrs, inputs: Sequence[TensorType | None]) -> bool:
+        return True
+
 
 @register
 class GroupNorm(OpDef[GroupNormAttrs]):
@@ -133,6 +156,8 @@ class GroupNorm(OpDef[GroupNormAttrs]):
 
     name = "group_norm"
     attrs = GroupNormAttrs
+    finite = True
+    ends_in_epilogue = True
     inputs = (3, 3)
 
     def infer(self, attrs: GroupNormAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -152,6 +177,12 @@ class GroupNorm(OpDef[GroupNormAttrs]):
     ) -> Cost:
         return Cost(parameters=2 * outputs[0].shape[1], other=4 * outputs[0].size)
 
+    def receptive(
+        self, attrs: GroupNormAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """What the statistics see is not counted."""
+        return operands[0][1]
+
 
 @register
 class LayerNorm(OpDef[LayerNormAttrs]):
@@ -159,6 +190,8 @@ class LayerNorm(OpDef[LayerNormAttrs]):
 
     name = "layer_norm"
     attrs = LayerNormAttrs
+    finite = True
+    ends_in_epilogue = True
     inputs = (2, 3)
 
     def infer(self, attrs: LayerNormAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -185,6 +218,12 @@ class LayerNorm(OpDef[LayerNormAttrs]):
     ) -> Cost:
         return Cost(parameters=sum(t.size for t in inputs[1:] if t is not None), other=4 * outputs[0].size)
 
+    def receptive(
+        self, attrs: LayerNormAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """What the statistics see is not counted."""
+        return operands[0][1]
+
 
 @register
 class Lrn(OpDef[LrnAttrs]):
@@ -192,6 +231,7 @@ class Lrn(OpDef[LrnAttrs]):
 
     name = "lrn"
     attrs = LrnAttrs
+    finite = True
 
     def infer(self, attrs: LrnAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         if attrs.size < 1:
@@ -208,3 +248,7 @@ class Lrn(OpDef[LrnAttrs]):
         self, attrs: LrnAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
     ) -> Cost:
         return Cost(other=outputs[0].size * (attrs.size + 2))
+
+    def receptive(self, attrs: LrnAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape) -> Fields:
+        """What the statistics see is not counted."""
+        return operands[0][1]

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from convc.errors import TypeRuleError
-from convc.ir.opdef import A, Attrs, Cost, OpDef, Window, register
+from convc.ir.fields import Window
+from convc.ir.opdef import A, Attrs, Cost, OpDef, register
+from convc.ir.traits import Affine
 from convc.ops.common import Pads, array, must_be, per_axis, required, window_output
 from convc.types import Array, TensorType
 
@@ -71,6 +73,8 @@ class Pool(OpDef[A]):
     """Type rule, cost and window that the pools share."""
 
     kind = "float"
+    finite = True
+    ends_in_epilogue = True
 
     def infer(self, attrs: Any, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = required(inputs, 0, "x")
@@ -100,8 +104,22 @@ class Pool(OpDef[A]):
     def cost(self, attrs: Any, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
         return Cost(other=outputs[0].size * math.prod(attrs.kernel))
 
+    def per_channel(self, attrs: Any, inputs: Sequence[TensorType | None]) -> bool:
+        return True
+
     def window(self, attrs: Any, inputs: Sequence[TensorType | None]) -> Window | None:
         return Window(attrs.kernel, attrs.strides, attrs.dilations)
+
+    def seams(
+        self, attrs: Any, inputs: Sequence[TensorType | None], output: TensorType
+    ) -> tuple[int, tuple[int, ...]]:
+        """The first window that lies inside the map on the last axis, and the first behind the last such."""
+        x = required(inputs, 0, "x")
+        k, s, d = attrs.kernel[-1], attrs.strides[-1], attrs.dilations[-1]
+        before, size = attrs.pads[-1][0], x.shape[-1]
+        first = -(-before // s)
+        last = (size - 1 - d * (k - 1) + before) // s
+        return x.rank - 1, (first, last + 1) if last >= first else ()
 
 
 def _taps(x: Array) -> tuple[int, ...]:
@@ -116,6 +134,13 @@ class MaxPool(Pool[MaxPoolAttrs]):
     name = "max_pool"
     attrs = MaxPoolAttrs
     kind = "number"
+    exact = True
+
+    def passes(self, attrs: MaxPoolAttrs) -> Affine:
+        return Affine.SCALE | Affine.SHIFT
+
+    def identity(self, attrs: MaxPoolAttrs) -> bool:
+        return set(attrs.kernel) | set(attrs.strides) == {1}
 
     def reference(self, attrs: MaxPoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x = array(inputs, 0)
@@ -134,6 +159,14 @@ class AveragePool(Pool[AveragePoolAttrs]):
     attrs = AveragePoolAttrs
     linear = True
 
+    def passes(self, attrs: AveragePoolAttrs) -> Affine:
+        """No shift where zeros of the padding are averaged, too."""
+        zeros = attrs.count_include_pad and (attrs.ceil_mode or any(map(any, attrs.pads)))
+        return Affine.SCALE | Affine.NEGATIVE if zeros else Affine.ALL
+
+    def identity(self, attrs: AveragePoolAttrs) -> bool:
+        return set(attrs.kernel) | set(attrs.strides) == {1} and not any(map(any, attrs.pads))
+
     def reference(self, attrs: AveragePoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x = array(inputs, 0)
         sums = windows(x, attrs, 0).sum(_taps(x))
@@ -149,6 +182,9 @@ class LpPool(Pool[LpPoolAttrs]):
 
     name = "lp_pool"
     attrs = LpPoolAttrs
+
+    def passes(self, attrs: LpPoolAttrs) -> Affine:
+        return Affine.SCALE
 
     def reference(self, attrs: LpPoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x = array(inputs, 0)

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from convc.errors import TypeRuleError
+from convc.ir.fields import Fields, seen_whole
 from convc.ir.opdef import Attrs, Cost, OpDef, register
+from convc.ir.traits import Affine
 from convc.ops.binary import divide
 from convc.ops.common import array, must_be, positive_axis, required
 from convc.types import Array, Shape, TensorType
@@ -77,6 +79,23 @@ class Reduce(OpDef[ReduceAttrs]):
     ) -> Cost:
         return Cost(other=required(inputs, 0, "x").size)
 
+    def per_channel(self, attrs: ReduceAttrs, inputs: Sequence[TensorType | None]) -> bool:
+        rank = required(inputs, 0, "x").rank
+        return not {axis % rank for axis in attrs.axes} & {0, 1}
+
+    def receptive(
+        self, attrs: ReduceAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """A reduced axis is seen whole; without `keepdims` it is gone."""
+        ((kind, x),) = operands
+        return _seen(x, kind.shape, attrs.axes, attrs.keepdims)
+
+
+def _seen(x: Fields, shape: Shape, axes: Sequence[int], keepdims: bool) -> Fields:
+    gone = {axis % len(x) for axis in axes}
+    seen = seen_whole(x, shape, axes)
+    return tuple(field for axis, field in enumerate(seen) if keepdims or axis not in gone)
+
 
 def define(
     name: str,
@@ -84,11 +103,18 @@ def define(
     *,
     attrs: type[Attrs] = ReduceAttrs,
     kind: str = "number",
-    linear: bool = False,
+    passes: Affine = Affine.NOTHING,
+    of_one: bool = False,
+    **traits: Any,
 ) -> None:
-    """Register a reduction; `kind` of input as in `must_be`."""
-    members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind}
-    register(type(name, (Reduce,), {**members, "linear": linear, "__module__": __name__}))
+    """Register a reduction; `kind` of input as in `must_be`, `of_one`: one element is its own result."""
+    members = {
+        "finite": True, **traits,
+        "name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind,
+        "passes": lambda self, attrs: passes, "identity": lambda self, attrs: of_one and attrs.keepdims,
+        "__module__": __name__,
+    }  # fmt: skip
+    register(type(name, (Reduce,), members))
 
 
 def _mean(attrs: ReduceAttrs, x: Array, where: dict[str, Any]) -> Array:
@@ -118,13 +144,33 @@ def _log_sum_exp(x: Array, where: dict[str, Any]) -> Array:
     return np.asarray(total if where["keepdims"] else total.squeeze(where["axis"]))
 
 
-define("reduce_mean", _mean, linear=True)
-define("reduce_sum", lambda a, x, where: np.sum(x, dtype=x.dtype, **where), linear=True)
-define("reduce_prod", lambda a, x, where: np.prod(x, dtype=x.dtype, **where))
-define("reduce_max", lambda a, x, where: np.max(x, initial=_lowest(x), **where), kind="any")
-define("reduce_min", lambda a, x, where: np.min(x, initial=_highest(x), **where), kind="any")
-define("reduce_l1", lambda a, x, where: np.sum(np.abs(x), dtype=x.dtype, **where))
-define("reduce_l2", lambda a, x, where: np.sqrt(np.sum(x * x, **where)), kind="float")
+define("reduce_mean", _mean, linear=True, of_one=True, passes=Affine.ALL)
+define(
+    "reduce_sum",
+    lambda a, x, where: np.sum(x, dtype=x.dtype, **where),
+    linear=True,
+    of_one=True,
+    passes=Affine.SCALE | Affine.NEGATIVE,
+)
+define("reduce_prod", lambda a, x, where: np.prod(x, dtype=x.dtype, **where), of_one=True, finite=False)
+define(
+    "reduce_max",
+    lambda a, x, where: np.max(x, initial=_lowest(x), **where),
+    kind="any",
+    of_one=True,
+    exact=True,
+    passes=Affine.SCALE | Affine.SHIFT,
+)
+define(
+    "reduce_min",
+    lambda a, x, where: np.min(x, initial=_highest(x), **where),
+    kind="any",
+    of_one=True,
+    exact=True,
+    passes=Affine.SCALE | Affine.SHIFT,
+)
+define("reduce_l1", lambda a, x, where: np.sum(np.abs(x), dtype=x.dtype, **where), passes=Affine.SCALE)
+define("reduce_l2", lambda a, x, where: np.sqrt(np.sum(x * x, **where)), kind="float", passes=Affine.SCALE)
 define("reduce_sum_square", lambda a, x, where: np.sum(x * x, dtype=x.dtype, **where))
 define("reduce_log_sum_exp", lambda a, x, where: _log_sum_exp(x, where), kind="float")
 define(
@@ -132,6 +178,7 @@ define(
     lambda a, x, where: np.sum(np.abs(x) ** a.p, **where) ** (1 / a.p),
     attrs=ReduceLpAttrs,
     kind="float",
+    passes=Affine.SCALE,
 )
 
 
@@ -139,6 +186,8 @@ class Arg(OpDef[ArgAttrs]):
     """Position of an extreme along one axis, as int64."""
 
     attrs = ArgAttrs
+    finite = True
+    exact = True
     find: ClassVar[Callable[..., Any]]
 
     def infer(self, attrs: ArgAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -169,6 +218,10 @@ class Arg(OpDef[ArgAttrs]):
     ) -> Cost:
         return Cost(other=required(inputs, 0, "x").size)
 
+    def receptive(self, attrs: ArgAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape) -> Fields:
+        ((kind, x),) = operands
+        return _seen(x, kind.shape, (attrs.axis,), attrs.keepdims)
+
 
 @register
 class ArgMax(Arg):
@@ -197,6 +250,7 @@ class Softmax(OpDef[SoftmaxAttrs]):
 
     name = "softmax"
     attrs = SoftmaxAttrs
+    finite = True
 
     def infer(self, attrs: SoftmaxAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = required(inputs, 0, "x")
@@ -212,6 +266,12 @@ class Softmax(OpDef[SoftmaxAttrs]):
         self, attrs: SoftmaxAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
     ) -> Cost:
         return Cost(other=4 * outputs[0].size)
+
+    def receptive(
+        self, attrs: SoftmaxAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        ((kind, x),) = operands
+        return seen_whole(x, kind.shape, (attrs.axis,))
 
 
 @register

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from convc.errors import TypeRuleError
+from convc.ir.fields import Field, Fields
 from convc.ir.opdef import Attrs, Cost, OpDef, register
+from convc.ir.traits import Affine
 from convc.ops.common import array, must_be, per_axis, required
-from convc.types import Array, TensorType
+from convc.types import Array, Shape, TensorType
 
 MODES = ("nearest", "linear", "cubic")
 COORDINATES = (
@@ -101,6 +104,8 @@ class Resize(OpDef[ResizeAttrs]):
 
     name = "resize"
     attrs = ResizeAttrs
+    finite = True
+    ends_in_epilogue = True
 
     def infer(self, attrs: ResizeAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = required(inputs, 0, "x")
@@ -134,3 +139,28 @@ class Resize(OpDef[ResizeAttrs]):
         taps = {"nearest": 1, "linear": 2, "cubic": 4}[attrs.mode]
         resized = sum(1 for a, b in zip(x.shape, attrs.shape, strict=True) if a != b)
         return Cost(other=outputs[0].size * taps**resized)
+
+    def passes(self, attrs: ResizeAttrs) -> Affine:
+        """All: the weights of a pixel sum to 1."""
+        return Affine.ALL
+
+    def per_channel(self, attrs: ResizeAttrs, inputs: Sequence[TensorType | None]) -> bool:
+        return attrs.shape[:2] == required(inputs, 0, "x").shape[:2] and attrs.scales[:2] == (1.0, 1.0)
+
+    def gathers(self, attrs: ResizeAttrs, inputs: Sequence[TensorType | None]) -> bool:
+        return True
+
+    def receptive(
+        self, attrs: ResizeAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """A kernel of so many taps, stretched where it has to smooth; the jump is divided by the scale."""
+        taps = {"nearest": 1, "linear": 2, "cubic": 4}[attrs.mode]
+        result: list[Field | None] = []
+        for field, scale in zip(operands[0][1], attrs.scales, strict=True):
+            factor = Fraction(scale).limit_denominator(10_000)
+            if field is None or factor == 1:
+                result.append(field)
+                continue
+            stretch = 1 / factor if attrs.antialias and factor < 1 else Fraction(1)
+            result.append(field.upsampled(math.ceil(taps * stretch), factor))
+        return tuple(result)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from convc.errors import TypeRuleError
-from convc.ir.opdef import Attrs, Cost, OpDef, Window, opdef, register
+from convc.ir.fields import Window
+from convc.ir.opdef import Attrs, Cost, OpDef, opdef, register
 from convc.ops.common import Pads, array, required
 from convc.ops.conv import Conv, ConvAttrs
 from convc.types import Array, TensorType
@@ -49,6 +50,7 @@ class Separable(OpDef[SeparableAttrs]):
 
     attrs = SeparableAttrs
     inputs = (3, 5)
+    finite = True
     depthwise_first: ClassVar[bool]
 
     def halves(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from convc.errors import TypeRuleError
+from convc.ir.fields import Field, Fields, met
 from convc.ir.opdef import A, Attrs, Cost, OpDef, register
+from convc.ir.traits import Affine, Cut, Join, Reinterpret, Sharing
 from convc.ops.common import (
     MANY,
     Pads,
@@ -106,6 +110,8 @@ class Movement(OpDef[A]):
     """Marks operators that cost memory traffic only."""
 
     moves = True
+    exact = True
+    finite = True
 
     def cost(self, attrs: A, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
         return Cost()
@@ -129,6 +135,24 @@ class Reshape(Movement[ReshapeAttrs]):
     def reference(self, attrs: ReshapeAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return (array(inputs, 0).reshape(attrs.shape),)
 
+    def identity(self, attrs: ReshapeAttrs) -> bool:
+        return True
+
+    def sharing(
+        self, attrs: ReshapeAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> Sharing | None:
+        return Reinterpret()
+
+    def receptive(
+        self, attrs: ReshapeAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """Axes at the end that keep their extents keep their fields."""
+        ((kind, x),) = operands
+        kept = 0
+        while kept < min(kind.rank, len(out)) and kind.shape[-1 - kept] == out[-1 - kept]:
+            kept += 1
+        return (*[None] * (len(out) - kept), *x[len(x) - kept :])
+
 
 @register
 class Transpose(Movement[TransposeAttrs]):
@@ -145,6 +169,14 @@ class Transpose(Movement[TransposeAttrs]):
 
     def reference(self, attrs: TransposeAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return (array(inputs, 0).transpose(attrs.perm),)
+
+    def identity(self, attrs: TransposeAttrs) -> bool:
+        return attrs.perm == tuple(range(len(attrs.perm)))
+
+    def receptive(
+        self, attrs: TransposeAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        return tuple(operands[0][1][axis] for axis in attrs.perm)
 
 
 @register
@@ -171,6 +203,29 @@ class Concat(Movement[ConcatAttrs]):
     def reference(self, attrs: ConcatAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return (np.concatenate([array(inputs, i) for i in range(len(inputs))], attrs.axis),)
 
+    def identity(self, attrs: ConcatAttrs) -> bool:
+        return True
+
+    def passes(self, attrs: ConcatAttrs) -> Affine:
+        return Affine.ALL
+
+    def sharing(
+        self, attrs: ConcatAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> Sharing | None:
+        return Join(attrs.axis % outputs[0].rank)
+
+    def seams(
+        self, attrs: ConcatAttrs, inputs: Sequence[TensorType | None], output: TensorType
+    ) -> tuple[int, tuple[int, ...]]:
+        """Where one input ends and the next begins."""
+        axis = attrs.axis % output.rank
+        return axis, tuple(itertools.accumulate(t.physical[axis] for t in inputs if t is not None))
+
+    def receptive(
+        self, attrs: ConcatAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        return met([(kind.shape, fields) for kind, fields in operands], out)
+
 
 @register
 class Split(Movement[SplitAttrs]):
@@ -192,6 +247,20 @@ class Split(Movement[SplitAttrs]):
 
     def reference(self, attrs: SplitAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return tuple(np.split(array(inputs, 0), np.cumsum(attrs.sizes[:-1], dtype=np.int64), attrs.axis))
+
+    def identity(self, attrs: SplitAttrs) -> bool:
+        return True
+
+    def sharing(
+        self, attrs: SplitAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> Sharing | None:
+        ends = tuple(itertools.accumulate(attrs.sizes))
+        return Cut(attrs.axis % outputs[0].rank, (0, *ends[:-1]))
+
+    def receptive(
+        self, attrs: SplitAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        return operands[0][1]
 
 
 @register
@@ -226,6 +295,25 @@ class Slice(Movement[SliceAttrs]):
         )
         return (array(inputs, 0)[index],)
 
+    def identity(self, attrs: SliceAttrs) -> bool:
+        return set(attrs.steps) <= {1}
+
+    def sharing(
+        self, attrs: SliceAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> Sharing | None:
+        """A run of elements along a single axis."""
+        x = required(inputs, 0, "x")
+        cut = [axis for axis, (a, b) in enumerate(zip(x.shape, outputs[0].shape, strict=True)) if a != b]
+        if len(cut) != 1 or any(step != 1 for step in attrs.steps):
+            return None
+        return Cut(cut[0], (attrs.starts[cut[0]],))
+
+    def receptive(
+        self, attrs: SliceAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        axes = zip(operands[0][1], attrs.steps, strict=True)
+        return tuple(f and Field(f.size, f.jump * abs(step)) for f, step in axes)
+
 
 @register
 class Expand(Movement[ExpandAttrs]):
@@ -241,6 +329,15 @@ class Expand(Movement[ExpandAttrs]):
     def reference(self, attrs: ExpandAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x = array(inputs, 0)
         return (np.broadcast_to(x, broadcast_shapes(x.shape, attrs.shape)),)
+
+    def identity(self, attrs: ExpandAttrs) -> bool:
+        return True
+
+    def receptive(
+        self, attrs: ExpandAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        ((kind, x),) = operands
+        return met([(kind.shape, x)], out)
 
 
 @register
@@ -259,6 +356,14 @@ class Tile(Movement[TileAttrs]):
 
     def reference(self, attrs: TileAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return (np.tile(array(inputs, 0), attrs.repeats),)
+
+    def identity(self, attrs: TileAttrs) -> bool:
+        return True
+
+    def receptive(
+        self, attrs: TileAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        return operands[0][1]
 
 
 @register
@@ -296,6 +401,31 @@ class Pad(Movement[PadAttrs]):
             return (np.pad(kept, added, constant_values=x.dtype.type(attrs.value)),)
         return (np.pad(kept, added, mode=attrs.mode),)  # type: ignore[call-overload]
 
+    def identity(self, attrs: PadAttrs) -> bool:
+        return not any(map(any, attrs.pads))
+
+    def passes(self, attrs: PadAttrs) -> Affine:
+        """A border of zeros is not shifted; other numbers would have to change with the map."""
+        if attrs.mode != "constant":
+            return Affine.ALL
+        return Affine.SCALE | Affine.NEGATIVE if attrs.value == 0 else Affine.NOTHING
+
+    def per_channel(self, attrs: PadAttrs, inputs: Sequence[TensorType | None]) -> bool:
+        return not any(map(any, attrs.pads[:2]))
+
+    def seams(
+        self, attrs: PadAttrs, inputs: Sequence[TensorType | None], output: TensorType
+    ) -> tuple[int, tuple[int, ...]]:
+        """Where the border ends and begins on the last axis that has one."""
+        padded = [axis for axis, (before, after) in enumerate(attrs.pads) if before > 0 or after > 0]
+        if not padded:
+            return 0, ()
+        before, after = attrs.pads[padded[-1]]
+        return padded[-1], (before, output.physical[padded[-1]] - after)
+
+    def receptive(self, attrs: PadAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape) -> Fields:
+        return operands[0][1]
+
 
 @register
 class Gather(Movement[GatherAttrs]):
@@ -314,6 +444,14 @@ class Gather(Movement[GatherAttrs]):
 
     def reference(self, attrs: GatherAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return (np.take(array(inputs, 0), array(inputs, 1), attrs.axis),)
+
+    def receptive(
+        self, attrs: GatherAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        """Axes of the indices take the place of the one that they pick from."""
+        (_, x), (indices, _) = operands
+        axis = attrs.axis % len(x)
+        return (*x[:axis], *[None] * indices.rank, *x[axis + 1 :])
 
 
 def _check_depth_space(attrs: DepthSpaceAttrs, x: TensorType) -> Shape:
@@ -349,6 +487,15 @@ class DepthToSpace(Movement[DepthSpaceAttrs]):
             y = x.reshape(n, c // b**2, b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
         return (y.reshape(n, c // b**2, h * b, w * b),)
 
+    def identity(self, attrs: DepthSpaceAttrs) -> bool:
+        return True
+
+    def receptive(
+        self, attrs: DepthSpaceAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        x = operands[0][1]
+        return (*x[:2], *(f and f.upsampled(1, Fraction(attrs.block)) for f in x[2:]))
+
 
 @register
 class SpaceToDepth(Movement[DepthSpaceAttrs]):
@@ -372,6 +519,15 @@ class SpaceToDepth(Movement[DepthSpaceAttrs]):
         order = (0, 3, 5, 1, 2, 4) if attrs.mode == "DCR" else (0, 1, 3, 5, 2, 4)
         return (x.reshape(n, c, h // b, b, w // b, b).transpose(order).reshape(n, c * b * b, h // b, w // b),)
 
+    def identity(self, attrs: DepthSpaceAttrs) -> bool:
+        return True
+
+    def receptive(
+        self, attrs: DepthSpaceAttrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape
+    ) -> Fields:
+        x = operands[0][1]
+        return (*x[:2], *(f and f.window(attrs.block, attrs.block) for f in x[2:]))
+
 
 @register
 class Relayout(Movement[Attrs]):
@@ -385,3 +541,11 @@ class Relayout(Movement[Attrs]):
 
     def reference(self, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return (array(inputs, 0),)
+
+    def sharing(
+        self, attrs: Attrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
+    ) -> Sharing | None:
+        return Reinterpret()
+
+    def receptive(self, attrs: Attrs, operands: Sequence[tuple[TensorType, Fields]], out: Shape) -> Fields:
+        return operands[0][1]

@@ -11,6 +11,7 @@ import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, OpDef, register
+from convc.ir.traits import Affine
 from convc.ops.common import array, must_be, required
 from convc.types import DTYPES, Array, TensorType
 
@@ -100,20 +101,36 @@ class Unary(OpDef[Attrs]):
             return (np.asarray(type(self).formula(attrs, array(inputs, 0))),)
 
 
+Condition = Callable[[Any], bool]
+"""Something that depends on the attributes."""
+
+
 def define(
     name: str,
     formula: Callable[[Any, Array], Array],
     *,
+    finite: bool,
+    monotone: bool | Condition,
     attrs: type[Attrs] = Attrs,
     kind: str = "float",
     result: str = "",
-    moves: bool = False,
+    passes: Affine = Affine.NOTHING,
+    identity: bool | Condition = False,
+    **traits: Any,
 ) -> None:
-    """Register a unary operator; `kind` of input as in `must_be`."""
-    members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind, "result": result}
+    """Register a unary operator; `kind` of input as in `must_be`, the rest as in `OpDef`."""
+    members = {
+        **traits, "name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind,
+        "result": result, "finite": finite, "monotone": _method(monotone), "identity": _method(identity),
+        "passes": lambda self, attrs: passes, "__module__": __name__,
+    }  # fmt: skip
     if kind == "float":  # most are functions: the argument's reduction, a polynomial, the result's scale
         members["instructions"] = 32
-    register(type(name, (Unary,), {**members, "moves": moves, "__module__": __name__}))
+    register(type(name, (Unary,), members))
+
+
+def _method(told: bool | Condition) -> Callable[[Any, Any], bool]:
+    return (lambda self, attrs: told) if isinstance(told, bool) else (lambda self, attrs: told(attrs))
 
 
 def sigmoid(x: Array) -> Array:
@@ -157,41 +174,145 @@ def clip(attrs: ClipAttrs, x: Array) -> Array:
 
 
 for _name, _function in {
-    "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil,
-    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
-    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "floor": np.floor, "ceil": np.ceil,
     "round": np.rint,  # halves to even, as ONNX asks
-    "reciprocal": np.reciprocal,
 }.items():  # fmt: skip
-    define(_name, lambda a, x, f=_function: f(x))  # type: ignore[misc]
+    define(_name, lambda a, x, f=_function: f(x), finite=True, monotone=True, exact=True, idempotent=True)  # type: ignore[misc]
+for _name, _function in {
+    "atan": np.arctan, "tanh": np.tanh, "asinh": np.arcsinh,
+}.items():  # fmt: skip
+    define(_name, lambda a, x, f=_function: f(x), finite=True, monotone=True)  # type: ignore[misc]
+for _name, _function in {"sin": np.sin, "cos": np.cos, "tan": np.tan}.items():
+    define(_name, lambda a, x, f=_function: f(x), finite=True, monotone=False)  # type: ignore[misc]
+# These leave float32's range, or are NaN or infinite outside of their domain, which the lanes beyond the
+# channels need not respect. Where they are defined, those said to be monotone are.
+for _name, _function in {
+    "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "asin": np.arcsin, "sinh": np.sinh, "acosh": np.arccosh,
+    "atanh": np.arctanh,
+}.items():  # fmt: skip
+    define(_name, lambda a, x, f=_function: f(x), finite=False, monotone=True)  # type: ignore[misc]
+for _name, _function in {
+    "acos": np.arccos, "cosh": np.cosh, "reciprocal": np.reciprocal,
+}.items():  # fmt: skip
+    define(_name, lambda a, x, f=_function: f(x), finite=False, monotone=False)  # type: ignore[misc]
 
-define("erf", lambda a, x: erf(x))
-define("sigmoid", lambda a, x: sigmoid(x))
-define("softplus", lambda a, x: softplus(x))
-define("softsign", lambda a, x: x / (1 + np.abs(x)))
-define("hard_swish", lambda a, x: x * np.clip(x / 6 + 0.5, 0, 1))
-define("mish", lambda a, x: x * np.tanh(softplus(x)))
-define("hard_sigmoid", lambda a, x: np.clip(a.alpha * x + a.beta, 0, 1), attrs=HardSigmoidAttrs)
-define("leaky_relu", lambda a, x: np.where(x < 0, a.alpha * x, x), attrs=LeakyReluAttrs)
-define("elu", lambda a, x: np.where(x < 0, a.alpha * np.expm1(x), x), attrs=AlphaAttrs)
+define("erf", lambda a, x: erf(x), finite=True, monotone=True)
+define("sigmoid", lambda a, x: sigmoid(x), finite=True, monotone=True)
+define("softplus", lambda a, x: softplus(x), finite=True, monotone=True)
+define("softsign", lambda a, x: x / (1 + np.abs(x)), finite=True, monotone=True)
+define("hard_swish", lambda a, x: x * np.clip(x / 6 + 0.5, 0, 1), finite=True, monotone=False)
+define("mish", lambda a, x: x * np.tanh(softplus(x)), finite=True, monotone=False)
 define(
-    "celu", lambda a, x: np.maximum(x, 0) + np.minimum(a.alpha * np.expm1(x / a.alpha), 0), attrs=AlphaAttrs
+    "hard_sigmoid",
+    lambda a, x: np.clip(a.alpha * x + a.beta, 0, 1),
+    attrs=HardSigmoidAttrs,
+    finite=True,
+    monotone=lambda a: a.alpha >= 0,
 )
-define("thresholded_relu", lambda a, x: np.where(x > a.alpha, x, 0), attrs=AlphaAttrs)
-define("selu", lambda a, x: a.gamma * np.where(x < 0, a.alpha * np.expm1(x), x), attrs=SeluAttrs)
-define("swish", lambda a, x: x * sigmoid(a.alpha * x), attrs=SwishAttrs)
-define("gelu", gelu, attrs=GeluAttrs)
-define("isnan", lambda a, x: np.isnan(x), result="bool")
-define("relu", lambda a, x: np.maximum(x, x.dtype.type(0)), kind="number")
-define("abs", lambda a, x: np.abs(x), kind="number")
-define("neg", lambda a, x: np.negative(x), kind="number")
-define("sign", lambda a, x: np.sign(x), kind="number")
-define("shrink", shrink, attrs=ShrinkAttrs)
-define("clip", clip, attrs=ClipAttrs, kind="number")
-define("not", lambda a, x: np.logical_not(x), kind="bool")
-define("identity", lambda a, x: x, kind="any", moves=True)
-define("dropout", lambda a, x: x, kind="any", moves=True)
+define(
+    "leaky_relu",
+    lambda a, x: np.where(x < 0, a.alpha * x, x),
+    attrs=LeakyReluAttrs,
+    finite=True,
+    monotone=lambda a: a.alpha >= 0,
+    passes=Affine.SCALE,
+)
+define(
+    "elu",
+    lambda a, x: np.where(x < 0, a.alpha * np.expm1(x), x),
+    attrs=AlphaAttrs,
+    finite=True,
+    monotone=lambda a: a.alpha >= 0,
+)
+define(
+    "celu",
+    lambda a, x: np.maximum(x, 0) + np.minimum(a.alpha * np.expm1(x / a.alpha), 0),
+    attrs=AlphaAttrs,
+    finite=True,
+    monotone=lambda a: a.alpha > 0,
+)
+define(
+    "thresholded_relu",
+    lambda a, x: np.where(x > a.alpha, x, 0),
+    attrs=AlphaAttrs,
+    finite=True,
+    idempotent=True,
+    monotone=lambda a: a.alpha >= 0,
+)
+define(
+    "selu",
+    lambda a, x: a.gamma * np.where(x < 0, a.alpha * np.expm1(x), x),
+    attrs=SeluAttrs,
+    finite=True,
+    monotone=lambda a: a.alpha >= 0 and a.gamma >= 0,
+)
+define("swish", lambda a, x: x * sigmoid(a.alpha * x), attrs=SwishAttrs, finite=True, monotone=False)
+define("gelu", gelu, attrs=GeluAttrs, finite=True, monotone=False)
+define(
+    "isnan", lambda a, x: np.isnan(x), result="bool", finite=True, monotone=True, exact=True
+)  # of finite inputs it is false throughout
+define(
+    "relu",
+    lambda a, x: np.maximum(x, x.dtype.type(0)),
+    kind="number",
+    finite=True,
+    monotone=True,
+    passes=Affine.SCALE,
+    exact=True,
+    idempotent=True,
+)
+define(
+    "abs",
+    lambda a, x: np.abs(x),
+    kind="number",
+    finite=True,
+    monotone=False,
+    passes=Affine.SCALE,
+    exact=True,
+    idempotent=True,
+)
+define(
+    "neg",
+    lambda a, x: np.negative(x),
+    kind="number",
+    finite=True,
+    monotone=False,
+    passes=Affine.SCALE | Affine.NEGATIVE,
+    exact=True,
+)
+define(
+    "sign", lambda a, x: np.sign(x), kind="number", finite=True, monotone=True, exact=True, idempotent=True
+)
+define(
+    "shrink",
+    shrink,
+    attrs=ShrinkAttrs,
+    finite=True,
+    monotone=lambda a: a.lambd >= a.bias and a.lambd >= 0,
+)
+define(
+    "clip",
+    clip,
+    attrs=ClipAttrs,
+    kind="number",
+    finite=True,
+    monotone=True,
+    identity=lambda a: a.min == -math.inf and a.max == math.inf,
+)
+define("not", lambda a, x: np.logical_not(x), kind="bool", finite=True, monotone=False, exact=True)
+for _name in ("identity", "dropout"):
+    define(
+        _name,
+        lambda a, x: x,
+        kind="any",
+        finite=True,
+        monotone=True,
+        passes=Affine.ALL,
+        identity=True,
+        moves=True,
+        exact=True,
+        idempotent=True,
+    )
 
 
 @register
@@ -202,6 +323,8 @@ class Cast(OpDef[CastAttrs]):
     attrs = CastAttrs
     elementwise = True
     moves = True
+    exact = True
+    finite = True
 
     def infer(self, attrs: CastAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         if attrs.dtype not in DTYPES:
@@ -214,3 +337,9 @@ class Cast(OpDef[CastAttrs]):
         ):  # float16 overflows to inf; NaN to int is undefined
             result = array(inputs, 0).astype(attrs.dtype)
         return (result.astype(np.float64) if result.dtype.kind == "f" else result,)
+
+    def monotone(self, attrs: CastAttrs) -> bool:
+        return attrs.dtype not in ("bool", "int64", "uint64") and not attrs.dtype.startswith(("int", "uint"))
+
+    def identity(self, attrs: CastAttrs) -> bool:
+        return True

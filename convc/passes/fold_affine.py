@@ -12,14 +12,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from convc.ir import Graph, Node, Value
+from convc.ir import Graph, Node, Value, opdef
 from convc.ops.conv import ConvAttrs
 from convc.ops.linear import GemmAttrs
 from convc.passes.affine import Affine, affine_of, scale_inputs, scale_outputs, shift_outputs
 from convc.passes.base import Rule, RulePass, absorb_origin, drop_unused, replace_constant
 from convc.types import Array
 
-LINEAR = ("conv", "conv_transpose", "gemm", "matmul")
+
+def takes_bias(layer: Node) -> bool:
+    """Whether a linear layer has a bias (K,), for the channels on axis 1 of its result; a matmul has none."""
+    return opdef(layer.op).inputs[1] > 2
 
 
 def obstacle(graph: Graph, node: Node) -> str:
@@ -67,7 +70,7 @@ def fold_after(graph: Graph, layer: Node, scale: Array, shift: Array) -> None:
         w = graph.constant(layer.inputs[1])
         assert w is not None
         replace_constant(graph, layer, 1, scale_outputs(layer, w, scale))
-    if layer.op != "matmul":
+    if takes_bias(layer):
         set_bias(graph, layer, scale, shift)
 
 
@@ -82,11 +85,11 @@ class AffineAfter(Rule[tuple[Affine, Node]]):
         for axis in (1, -1):
             affine = affine_of(graph, node, axis)
             layer = None if affine is None else affine.x.producer
-            if affine is None or layer is None or layer.op not in LINEAR:
+            if affine is None or layer is None or not opdef(layer.op).weighted:
                 continue
-            if layer.op == "matmul" and (axis == 1 or affine.shift.any() or not _plain_weights(layer)):
+            if not takes_bias(layer) and (axis == 1 or affine.shift.any() or not _plain_weights(layer)):
                 continue  # it takes no bias, and its channels are last
-            if layer.op != "matmul" and axis != 1:
+            if takes_bias(layer) and axis != 1:
                 continue
             return affine, layer
         return None
@@ -124,9 +127,9 @@ class AffineBefore(Rule[tuple[Affine, list[Node]]]):
         if not users or graph.is_output(node.output):
             return None
         layers = [_through_flatten(graph, user) for user in users]
-        if any(layer.op not in LINEAR for layer in layers):
+        if not all(opdef(layer.op).weighted for layer in layers):
             return None
-        rows = {layer.op == "matmul" for layer in layers}
+        rows = {not takes_bias(layer) for layer in layers}
         affine = affine_of(graph, node, -1 if rows == {True} else 1)
         return None if affine is None or len(rows) > 1 else (affine, layers)
 

@@ -11,9 +11,6 @@ from convc.evaluate import evaluate_node, wide
 from convc.ir import Graph, Node, opdef
 from convc.passes.base import Changes, Pass
 
-MOVEMENT = frozenset({"concat", "expand", "gather", "identity", "reshape", "slice", "split", "transpose"})
-"""Operators that only move elements: no need to widen weights of hundreds of megabytes for them."""
-
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
@@ -49,7 +46,8 @@ class FoldConstants(Pass):
 
     def _fold(self, graph: Graph, node: Node) -> None:
         arrays = [graph.constant(v) for v in node.inputs]
-        if node.op in MOVEMENT and not node.epilogue:
+        if opdef(node.op).rearranges and not node.epilogue:
+            # no need to widen weights of hundreds of megabytes where they are only moved
             results = opdef(node.op).reference(node.attrs, arrays)
         else:
             results = evaluate_node(graph, node, [None if a is None else wide(a) for a in arrays])

@@ -15,14 +15,8 @@ from typing import ClassVar
 from convc.ir import Graph, Node, Step, Value, opdef
 from convc.passes.base import Changes, Pass
 
-KERNELS = (
-    "conv", "conv_transpose", "gemm", "matmul", "average_pool", "max_pool", "lp_pool",
-    "instance_norm", "group_norm", "layer_norm", "resize",
-)  # fmt: skip
-"""Operators with loops of their own, whose lowerings end in an epilogue."""
-
 LONGEST_EPILOGUE = 256
-"""Vector instructions of the longest epilogue of an operator in `KERNELS`.
+"""Vector instructions of the longest epilogue of an operator with arithmetic of its own.
 
 It is repeated for each vector of a register tile, up to 24 of them: 256 instructions of 5 bytes then fill the
 32 KB that L1 has for code.
@@ -34,10 +28,16 @@ A cut costs a pass over memory. A vector of 32 bytes goes there and back in 20 c
 10 GB/s), which are 40 instructions: 4 % of a chain of this length. That compiles in half a second.
 """
 
-COMMUTATIVE = ("add", "mul", "max", "min")
 
-COPIES = ("identity", "dropout")
-"""Elementwise, but no arithmetic: other passes make and remove them."""
+def computes_elementwise(node: Node) -> bool:
+    """Whether a node computes element by element; what only passes its input on, other passes remove."""
+    op = opdef(node.op)
+    return op.elementwise and not (op.moves and op.identity(node.attrs))
+
+
+def joinable(maker: Node) -> bool:
+    """Whether elementwise readers of this node may become a part of it."""
+    return opdef(maker.op).ends_in_epilogue or computes_elementwise(maker)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ class FuseEpilogues(Pass):
     """
 
     name: ClassVar[str] = "fuse-epilogues"
-    heads: tuple[str, ...] = KERNELS
     longest_epilogue: int = LONGEST_EPILOGUE
     longest_chain: int = LONGEST_CHAIN
     dtype: str = "float32"
@@ -63,25 +62,22 @@ class FuseEpilogues(Pass):
         changes = Changes()
         position = {node: i for i, node in enumerate(graph.nodes)}
         for node in graph.nodes:
-            if not self._elementwise(node):
+            if not computes_elementwise(node):
                 continue
             producers = [
                 v.producer for v in dict.fromkeys(node.operands) if v is not None and v.producer is not None
             ]
-            heads = [p for p in producers if p.op in self.heads or self._elementwise(p)]
+            heads = [p for p in producers if joinable(p)]
             reasons = {head: self._obstacle(graph, head, node) for head in heads}
             free = [head for head in heads if not reasons[head]]
             if free:
-                head = max(free, key=lambda h: (h.op in self.heads, position[h]))
+                head = max(free, key=lambda h: (opdef(h.op).ends_in_epilogue, position[h]))
                 changes.did(node, f"{node.op} joins the epilogue of '{head.name}'")
                 self._fuse(graph, head, node)
                 position[head] = position[node]
             for head in heads if not free else ():
                 changes.refuse(node, f"{node.op} does not join '{head.name}': {reasons[head]}")
         return changes
-
-    def _elementwise(self, node: Node) -> bool:
-        return opdef(node.op).elementwise and node.op not in COPIES
 
     def _obstacle(self, graph: Graph, head: Node, node: Node) -> str:
         """Why `node` cannot become a step of `head`, or ""."""
@@ -96,7 +92,7 @@ class FuseEpilogues(Pass):
             return f"it uses %{running.name} more than once"
         if running.type.shape != node.output.type.shape:
             return f"it turns shape {running.type.shape} into {node.output.type.shape}"
-        limit = self.longest_epilogue if head.op in self.heads else self.longest_chain
+        limit = self.longest_epilogue if opdef(head.op).ends_in_epilogue else self.longest_chain
         length = _instructions(head) + _instructions(node)
         if length > limit:
             return f"with it the epilogue would take {length} instructions a vector, of at most {limit}"
@@ -111,7 +107,7 @@ class FuseEpilogues(Pass):
             steps.append((Step(node.op, node.attrs), None))
         else:
             side = node.inputs.index(running)
-            swapped = side == 1 and node.op not in COMMUTATIVE
+            swapped = side == 1 and not opdef(node.op).commutative
             steps.append((Step(node.op, node.attrs, 0, swapped), node.inputs[1 - side]))
         steps += [(s, None if s.operand is None else node.inputs[s.operand]) for s in node.epilogue]
         graph.replace_uses(output, running)

@@ -10,11 +10,11 @@ finishes what is left of it. An operand that varies over the map would have to b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from convc.ir import Graph, Node, Step, Value
+from convc.ir import Graph, Node, Step, Value, opdef
 from convc.ops.conv import ConvAttrs
 from convc.ops.conv_pool import ConvMaxPoolAttrs
 from convc.ops.pool import MaxPoolAttrs
@@ -24,21 +24,6 @@ from convc.workload import Workload
 
 Price = Callable[[Workload, Sequence[Array | None]], float]
 """Predicted seconds of a workload with such constant inputs, by the fastest way that is accurate enough."""
-
-NON_DECREASING: Mapping[str, Callable[[Any], bool]] = {
-    "relu": lambda a: True,
-    "clip": lambda a: True,
-    "leaky_relu": lambda a: a.alpha >= 0,
-    "elu": lambda a: a.alpha >= 0,
-    "celu": lambda a: a.alpha > 0,
-    "selu": lambda a: a.alpha >= 0 and a.gamma >= 0,
-    "sigmoid": lambda a: True,
-    "hard_sigmoid": lambda a: a.alpha >= 0,
-    "tanh": lambda a: True,
-    "softsign": lambda a: True,
-    "softplus": lambda a: True,
-}
-"""Steps that may follow the maximum instead of preceding it, given their attributes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +73,7 @@ class FuseMaxPool(Pass):
         for step in conv.epilogue:
             if step.operand is not None:
                 return f"{step.op} has an operand, which would have to be added before the maximum"
-            if step.op not in NON_DECREASING or not NON_DECREASING[step.op](step.attrs):
+            if not opdef(step.op).monotone(step.attrs):
                 return f"{step.op} may decrease where its input grows"
         for node in (conv, pool):
             if named := self.keep & {node.name, *node.origin}:

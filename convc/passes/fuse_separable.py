@@ -12,7 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-from convc.ir import Graph, Node, Step, Value
+from convc.ir import Graph, Node, Step, Value, opdef
 from convc.ops.conv import ConvAttrs
 from convc.ops.separable import SeparableAttrs
 from convc.passes.base import Changes, Pass
@@ -20,20 +20,6 @@ from convc.target import Target
 from convc.tiling.product import direct_seconds, im2col_seconds
 from convc.tiling.separable import SeparableShape, choose, seconds
 from convc.workload import ConvShape, Workload
-
-BOUNDED = (
-    "relu",
-    "clip",
-    "leaky_relu",
-    "hard_swish",
-    "hard_sigmoid",
-    "sigmoid",
-    "swish",
-    "tanh",
-    "elu",
-    "gelu",
-)
-"""Steps between the convolutions that keep lanes without a channel finite."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,7 @@ class FuseSeparable(Pass):
         if graph.sole_user(first.output) is not second:
             return f"%{first.output.name} has {len(graph.users(first.output))} readers"
         for step in first.epilogue:
-            if step.op not in BOUNDED or step.operand is not None:
+            if not opdef(step.op).finite or step.operand is not None:
                 return f"{step.op} stands between them"
         for node in (first, second):
             if named := self.keep & {node.name, *node.origin}:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from convc.ir import Graph, Node, opdef
+from convc.ir import Graph, Node
 from convc.passes.base import Rule, RulePass, absorb_origin
-from convc.passes.fuse_epilogues import COPIES, KERNELS
+from convc.passes.fuse_epilogues import computes_elementwise, joinable
 
 
 class ActivationBeforeConcat(Rule[Node]):
@@ -23,7 +23,7 @@ class ActivationBeforeConcat(Rule[Node]):
 
     def match(self, graph: Graph, node: Node) -> Node | None:
         x = node.inputs[0] if node.inputs else None
-        if not opdef(node.op).elementwise or node.op in COPIES or len(node.inputs) != 1 or x is None:
+        if not computes_elementwise(node) or len(node.inputs) != 1 or x is None:
             return None
         return x.producer if x.producer is not None and x.producer.op == "concat" else None
 
@@ -36,7 +36,7 @@ class ActivationBeforeConcat(Rule[Node]):
             return f"{node.op} makes {node.output.type.dtype} of {match.output.type.dtype}"
         for value in match.inputs:
             assert value is not None
-            if value.producer is None or not _joinable(value.producer):
+            if value.producer is None or not joinable(value.producer):
                 return f"%{value.name} is not made by a kernel that {node.op} could join"
             if graph.sole_user(value) is not match or match.inputs.count(value) > 1:
                 return f"the output of '{value.producer.name}' has other users"
@@ -52,11 +52,6 @@ class ActivationBeforeConcat(Rule[Node]):
         absorb_origin(graph, match, node)
         graph.remove(node)
         return f"{node.op} moved before the concatenation '{match.name}' of {len(parts)} parts"
-
-
-def _joinable(maker: Node) -> bool:
-    """Whether `fuse_epilogues.py` appends elementwise readers to this node."""
-    return maker.op in KERNELS or (opdef(maker.op).elementwise and maker.op not in COPIES)
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from convc.ir import Graph, Node, Value
-from convc.ops.pool import AveragePoolAttrs
-from convc.ops.reduce import ReduceAttrs
+from convc.ir import Graph, Node, Value, opdef
+from convc.ir.traits import Affine
 from convc.ops.shape import ConcatAttrs
 from convc.passes.affine import affine_of, scale_outputs
 from convc.passes.base import Rule, RulePass, absorb_origin
-from convc.passes.fold_affine import fold_after, obstacle, overflow
+from convc.passes.fold_affine import fold_after, obstacle, overflow, takes_bias
 from convc.types import Array
-
-LAYERS = ("conv", "conv_transpose", "gemm")
-HOMOGENEOUS = ("relu", "leaky_relu")
-THROUGH = (*HOMOGENEOUS, "max_pool", "average_pool", "reduce_mean", "concat")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +37,20 @@ Folds = list[tuple[Node, Map]]
 class AffineThrough(Rule[Map]):
     """With s >= 0 on every channel:
 
-        s relu(x) = relu(s x)                                also for leaky_relu, which is as homogeneous
+        s relu(x) = relu(s x)                                as all that is homogeneous
         s max_pool(x) + t = max_pool(s x + t)                its padding is never a maximum
-        s mean(x) + t = mean(s x + t)                        average_pool and reduce_mean, for any s
+        s mean(x) + t = mean(s x + t)                        of a pool or a whole map, for any s
         s concat(x, y) + t = concat(s x + t, s y + t)        for any s, each part with its channels' factors
 
-    The map moves as far up as linear layers, and only if it disappears into those on all ways. Through relu
-    s moves up alone: a shift is left where it stands. Where an average pool counts zeros of its padding, t
-    must be 0.
+    Operators say themselves what passes (`OpDef.passes`). The map moves as far up as linear layers, and only
+    if it disappears into those on all ways. Where a scale passes and a shift does not, as through relu, the
+    shift is left where it stands.
     """
 
     def match(self, graph: Graph, node: Node) -> Map | None:
         affine = affine_of(graph, node)
         maker = None if affine is None else affine.x.producer
-        if affine is None or maker is None or maker.op not in THROUGH:
+        if affine is None or maker is None or not opdef(maker.op).passes(maker.attrs):
             return None
         return Map(affine.x, node, affine.scale, affine.shift)
 
@@ -101,32 +96,27 @@ def _folds(graph: Graph, found: Map) -> Folds | str:
         return f"the output of '{maker.name}' has other users"
     if maker.epilogue:
         return f"'{maker.name}' already has an epilogue"
-    if maker.op in LAYERS:
+    if opdef(maker.op).weighted:
+        if not takes_bias(maker):
+            return f"'{maker.name}' ({maker.op}) has no bias, and its channels are last"
         refused = obstacle(graph, maker) or overflow(graph, maker, found.scale, scale_outputs)
         return refused or [(maker, found)]
-    if maker.op not in THROUGH:
+    if not opdef(maker.op).passes(maker.attrs):
         return f"'{maker.name}' ({maker.op}) does not let a map through"
     return _refusal(maker, found) or _above(graph, maker, found)
 
 
 def _refusal(maker: Node, found: Map) -> str:
     """Why the map cannot move from behind `maker` to before it, or ""."""
-    attrs, negative, shifts = maker.attrs, bool((found.scale < 0).any()), bool(found.shift.any())
-    if negative and maker.op in (*HOMOGENEOUS, "max_pool"):
-        return f"a negative factor does not pass '{maker.name}' ({maker.op})"
-    if shifts and maker.op in HOMOGENEOUS:
-        return f"a shift does not pass '{maker.name}' ({maker.op})"
-    if isinstance(attrs, AveragePoolAttrs):
-        zeros = attrs.count_include_pad and (attrs.ceil_mode or any(map(any, attrs.pads)))
-        return (
-            f"'{maker.name}' averages zeros of its padding, which would be shifted"
-            if zeros and shifts
-            else ""
-        )
-    if isinstance(attrs, ReduceAttrs):
-        rank = maker.inputs[0].type.rank if maker.inputs[0] is not None else 0
-        if {axis % rank for axis in attrs.axes} & {0, 1}:
-            return f"'{maker.name}' averages over samples or channels"
+    op, types = opdef(maker.op), [None if v is None else v.type for v in maker.operands]
+    passing = op.passes(maker.attrs)
+    told = f"does not pass '{maker.name}' ({maker.op})"
+    if Affine.NEGATIVE not in passing and (found.scale < 0).any():
+        return f"a negative factor {told}"
+    if Affine.SHIFT not in passing and found.shift.any():
+        return f"a shift {told}"
+    if not op.per_channel(maker.attrs, types) and not isinstance(maker.attrs, ConcatAttrs):
+        return f"'{maker.name}' ({maker.op}) mixes samples or channels"
     return ""
 
 

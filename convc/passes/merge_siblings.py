@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from convc.ir import Graph, Node
+from convc.ir import Graph, Node, opdef
 from convc.ops.conv import ConvAttrs
 from convc.ops.shape import SplitAttrs
 from convc.passes.base import Rule, RulePass, absorb_origin
@@ -25,9 +25,6 @@ from convc.types import Array
 
 FEW = 2
 """Channel blocks up to which a register tile shares each input among too few sums; tiles have 2 or 3."""
-
-MOVERS = ("concat", "split", "slice", "reshape", "transpose")
-"""Readers that want the tensor in a place of its own, or cut it up already."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def _obstacle(graph: Graph, node: Node) -> str:
         return "has weights or a bias that are computed at run time"
     if any(step.operand is not None for step in node.epilogue):
         return "has operands in its epilogue"
-    movers = [user.op for user in graph.users(node.output) if user.op in MOVERS]
+    movers = [user.op for user in graph.users(node.output) if opdef(user.op).rearranges]
     if movers or graph.is_output(node.output):
         return f"is read by {movers[0]}" if movers else "is returned"
     return ""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from convc.ir import Graph, Node, opdef
+from convc.ir import Graph, Node
 from convc.ops.common import Pads
 from convc.ops.conv import ConvAttrs
 from convc.ops.shape import SliceAttrs
 from convc.passes.base import Rule, RulePass, absorb_origin, replace_constant
 from convc.passes.fold_affine import obstacle
-from convc.passes.fuse_epilogues import COPIES
+from convc.passes.fuse_epilogues import computes_elementwise
 from convc.passes.windows import keep_windows
 
 Chain = list[Node]
@@ -36,8 +36,8 @@ class SliceIntoConv(Rule[Chain]):
             chain.insert(0, value.producer)
             if value.producer.op == "conv":
                 return chain
-            unary = len(value.producer.inputs) == 1 and opdef(value.producer.op).elementwise
-            value = value.producer.inputs[0] if unary and value.producer.op not in COPIES else None
+            unary = len(value.producer.inputs) == 1 and computes_elementwise(value.producer)
+            value = value.producer.inputs[0] if unary else None
         return None
 
     def check(self, graph: Graph, node: Node, match: Chain) -> str:

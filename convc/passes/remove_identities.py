@@ -2,113 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from convc.ir import Graph, Node, Value
-from convc.ops.pool import AveragePoolAttrs, MaxPoolAttrs
-from convc.ops.reduce import ReduceAttrs
-from convc.ops.shape import PadAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
-from convc.ops.unary import ClipAttrs
+from convc.ir import Graph, Node, Value, opdef
+from convc.ops.shape import ReshapeAttrs, TransposeAttrs
 from convc.passes.base import Rule, RulePass, absorb_origin, drop_unused
 from convc.types import numpy_dtype
-
-NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0, "pow": 1.0}
-"""Constants that leave the other operand as it is; on the left, too, where the operator commutes."""
-
-
-def _pad(graph: Graph, node: Node) -> bool:
-    assert isinstance(node.attrs, PadAttrs)
-    return not any(map(any, node.attrs.pads))
-
-
-def _slice(graph: Graph, node: Node) -> bool:
-    assert isinstance(node.attrs, SliceAttrs)
-    return set(node.attrs.steps) <= {1}
-
-
-def _transpose(graph: Graph, node: Node) -> bool:
-    assert isinstance(node.attrs, TransposeAttrs)
-    return node.attrs.perm == tuple(range(len(node.attrs.perm)))
-
-
-def _relu(graph: Graph, node: Node) -> bool:
-    return _same_op_before(node, "relu") is not None
-
-
-def _clip(graph: Graph, node: Node) -> bool:
-    assert isinstance(node.attrs, ClipAttrs)
-    return node.attrs.min == -np.inf and node.attrs.max == np.inf
-
-
-def _window_of_one(graph: Graph, node: Node) -> bool:
-    assert isinstance(node.attrs, MaxPoolAttrs)
-    pads = isinstance(node.attrs, AveragePoolAttrs) and any(map(any, node.attrs.pads))
-    return set(node.attrs.kernel) | set(node.attrs.strides) == {1} and not pads
-
-
-def _reduction_of_one(graph: Graph, node: Node) -> bool:
-    assert isinstance(node.attrs, ReduceAttrs)
-    return node.attrs.keepdims
-
-
-def _always(graph: Graph, node: Node) -> bool:
-    return True
-
-
-# Asked only of nodes with one input that is not constant, and of the same type as their one output.
-CONDITIONS: dict[str, Callable[[Graph, Node], bool]] = {
-    "identity": _always,
-    "dropout": _always,
-    "reshape": _always,
-    "cast": _always,
-    "concat": _always,
-    "split": _always,
-    "expand": _always,
-    "tile": _always,
-    "depth_to_space": _always,
-    "space_to_depth": _always,
-    "pad": _pad,
-    "slice": _slice,
-    "transpose": _transpose,
-    "relu": _relu,
-    "clip": _clip,
-    "max_pool": _window_of_one,
-    "average_pool": _window_of_one,
-    **dict.fromkeys(
-        ("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduction_of_one
-    ),
-}
 
 
 class Identity(Rule[Value]):
     """y = x: readers of y read x.
 
-    That the types are equal makes reshape, cast, expand, tile and concatenation (of one) the identity; the
-    others have a condition of their own. The neutral elements: x + 0 = x - 0 = x * 1 = x / 1 = x ** 1 = x.
-    relu is the identity on the result of a relu.
+    That the types are equal makes reshape, cast, expand, tile and concatenation (of one) the identity; others
+    tell by their attributes (`OpDef.identity`). The neutral elements: x + 0 = x - 0 = x * 1 = x / 1 = x ** 1
+    = x. An idempotent operator, such as relu, is the identity on its own results.
     """
 
     def match(self, graph: Graph, node: Node) -> Value | None:
         if node.epilogue or len(node.outputs) != 1:
             return None
-        if node.op == "identity":
+        op = opdef(node.op)
+        if (
+            op.elementwise
+            and op.moves
+            and node.inputs[0] is not None
+            and node.inputs[0].type == node.output.type
+        ):
             return node.inputs[0]
         computed = [v for v in node.inputs if v is not None and graph.constant(v) is None]
         if len(computed) != 1 or computed[0].type != node.output.type:
             return None
-        if len(node.inputs) == 1 and node.op in CONDITIONS and CONDITIONS[node.op](graph, node):
+        if len(node.inputs) == 1 and (op.identity(node.attrs) or _repeats(node)):
             return computed[0]
         return computed[0] if self._neutral(graph, node, computed[0]) else None
 
     def _neutral(self, graph: Graph, node: Node, x: Value) -> bool:
-        if node.op not in NEUTRAL or (node.inputs[0] is not x and node.op not in ("add", "mul")):
+        op = opdef(node.op)
+        if op.neutral is None or (node.inputs[0] is not x and not op.commutative):
             return False
         (other,) = (graph.constant(v) for v in node.inputs if v is not x)
-        return other is not None and bool((other == NEUTRAL[node.op]).all())
+        return other is not None and bool((other == op.neutral).all())
 
     def rewrite(self, graph: Graph, node: Node, match: Value) -> str:
         graph.replace_uses(node.output, match)
@@ -163,6 +99,12 @@ def _holds_all(narrow: str, wide: str) -> bool:
     """Whether each number of a dtype is one of another. NumPy takes 64-bit integers to float64 for safe."""
     exact = narrow not in ("int64", "uint64") or narrow == wide
     return exact and bool(np.can_cast(numpy_dtype(narrow), numpy_dtype(wide), "safe"))
+
+
+def _repeats(node: Node) -> bool:
+    """Whether an idempotent operator is applied to its own result."""
+    before = _same_op_before(node, node.op)
+    return before is not None and opdef(node.op).idempotent and before.attrs == node.attrs
 
 
 def _same_op_before(node: Node, op: str) -> Node | None:

@@ -32,9 +32,10 @@ from rich.console import Console
 from rich.table import Table
 
 from convc.frontends.models import HasGraph, own_graph
+from convc.ir.fields import Fields
 from convc.ir.graph import Graph, Node, Value
 from convc.ir.opdef import opdef
-from convc.report.receptive import Fields, receptive_fields
+from convc.report.receptive import receptive_fields
 from convc.types import Shape
 
 

@@ -25,12 +25,12 @@ the bandwidth of L3 and of operations over the vector units' rate.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from convc.ir import opdef
 from convc.schedules.base import Config
 from convc.schedules.blocks import Nest, below, blocks, extent, joint_suffix, nest, strided
 from convc.schedules.cpu.relayout import to_plain
@@ -242,26 +242,8 @@ def _is_to_plain(w: Workload) -> bool:
 
 def cut_points(w: Workload) -> tuple[int, list[int]]:
     """The axis of the output on which the formula makes choices, and the coordinates where they change."""
-    a: Any = w.attrs
-    shape = w.outputs[0].physical
-    if w.op == "concat":
-        axis = a.axis % w.outputs[0].rank
-        extents = [t.physical[axis] for t in w.inputs[: w.arity] if t is not None]
-        return axis, _inside(itertools.accumulate(extents), shape[axis])
-    x = w.inputs[0]
-    if w.op in ("max_pool", "average_pool", "lp_pool") and x is not None:
-        k, s, d = a.kernel[-1], a.strides[-1], a.dilations[-1]
-        before, size = a.pads[-1][0], x.shape[-1]
-        first = -(-before // s)
-        last = (size - 1 - d * (k - 1) + before) // s
-        return x.rank - 1, _inside((first, last + 1), shape[x.rank - 1]) if last >= first else []
-    if w.op == "pad" and x is not None:
-        padded = [axis for axis, (before, after) in enumerate(a.pads) if before > 0 or after > 0]
-        if padded:
-            axis = padded[-1]
-            before, after = a.pads[axis]
-            return axis, _inside((before, shape[axis] - after), shape[axis])
-    return 0, []
+    axis, seams = opdef(w.op).seams(w.attrs, w.inputs[: w.arity], w.outputs[0])
+    return axis, _inside(seams, w.outputs[0].physical[axis]) if seams else []
 
 
 def _inside(coordinates: Iterable[int], size: int) -> list[int]:
