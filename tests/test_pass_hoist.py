@@ -147,11 +147,11 @@ def test_concatenation_gives_each_part_its_channels():
         (f"input %z : {T}\n%r : {T} = relu(%z)\n%y : {T} = mul(%r, %s)", "%z is no layer's output"),
         (
             f"%r : {T} = average_pool(%c) {PADS}, count_include_pad=True}}\n%y : {T} = add(%r, %s)",
-            "'r' averages zeros of its padding, which would be shifted",
+            "a shift does not pass 'r' .average_pool.",
         ),
         (
             "%r : float32[1,1,4,4] = reduce_mean(%c) {axes=(1,)}\n%y : float32[1,1,4,4] = mul(%r, %o)",
-            "'r' averages over samples or channels",
+            "'r' .reduce_mean. mixes samples or channels",
         ),
         (
             "%r : float32[1,4,4,4] = concat(%c, %c) {axis=1}\n%y : float32[1,4,4,4] = mul(%r, %f)",

@@ -273,12 +273,9 @@ def test_an_operator_that_leaves_something_unsaid_is_refused(members: dict[str, 
     assert "silent" not in REGISTRY
 
 
-def test_an_operator_that_says_all_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_that_says_all_is_accepted() -> None:
     def receptive(self: Any, attrs: Attrs, operands: Any, out: Any) -> Fields:
         return ()
 
     register(type("Silent", (_Silent,), {"finite": True, "receptive": receptive}))
-    assert "silent" in REGISTRY
-    monkeypatch.delitem(REGISTRY, "silent")
-    del_ = REGISTRY.pop("silent", None)
-    assert del_ is None
+    assert REGISTRY.pop("silent").finite

@@ -31,8 +31,9 @@ A cut costs a pass over memory. A vector of 32 bytes goes there and back in 20 c
 
 def computes_elementwise(node: Node) -> bool:
     """Whether a node computes element by element; what only passes its input on, other passes remove."""
-    op = opdef(node.op)
-    return op.elementwise and not (op.moves and op.identity(node.attrs))
+    op, x = opdef(node.op), node.inputs[0]
+    passed_on = op.moves and x is not None and x.type == node.output.type
+    return op.elementwise and not passed_on
 
 
 def joinable(maker: Node) -> bool:
