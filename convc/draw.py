@@ -10,7 +10,7 @@ import numpy as np
 
 from convc.errors import InputError
 from convc.ir import Graph, Node, Value, opdef
-from convc.ops.shape import GatherAttrs
+from convc.ir.traits import IntegerUse
 from convc.runtime.manifest import TensorInfo
 from convc.types import Array, Shape
 
@@ -109,8 +109,8 @@ def random_feeds(inputs: Sequence[TensorInfo], seed: int = 0) -> dict[str, Array
 def _index(found: Range, graph: Graph, node: Node) -> Range:
     source = node.inputs[0]
     assert source is not None
-    assert isinstance(node.attrs, GatherAttrs)
-    last = source.type.shape[node.attrs.axis] - 1
+    attrs: Any = node.attrs
+    last = source.type.shape[attrs.axis] - 1
     return replace(found, low=0, high=min(found.high if found.index else found.most, last), index=True)
 
 
@@ -122,13 +122,12 @@ def _divisor(found: Range, graph: Graph, node: Node) -> Range:
     return replace(found, nonzero=True)
 
 
-USES: dict[tuple[str, int], Callable[[Range, Graph, Node], Range]] = {
-    ("gather", 1): _index,
-    ("div", 1): _divisor,
-    ("mod", 1): _divisor,
-    ("pow", 1): _exponent,
+USES: dict[IntegerUse, Callable[[Range, Graph, Node], Range]] = {
+    IntegerUse.INDEX: _index,
+    IntegerUse.DIVISOR: _divisor,
+    IntegerUse.EXPONENT: _exponent,
 }
-"""What an integer must be as that operand of an operator."""
+"""What an integer must be for such a use."""
 
 
 def integer_range(graph: Graph, value: Value) -> Range:
@@ -137,22 +136,32 @@ def integer_range(graph: Graph, value: Value) -> Range:
     What is computed from an input may index as well; it is fixed then, so that one try stands for all.
     """
     found = _whole_range(value.type.dtype)
-    indices = ancestors(graph, [n.inputs[1] for n in graph.nodes if n.op == "gather"])
+    indexing = ancestors(graph, indices(graph))
     pending, seen = [value], {value}
     while pending:
         read = pending.pop()
         for node in graph.users(read):
             for position, operand in enumerate(node.inputs):
-                use = USES.get((node.op, position))
+                use = opdef(node.op).integers.get(position)
                 if operand is read and use is not None:
-                    found = use(found, graph, node)
+                    found = USES[use](found, graph, node)
             moved = [v for v in node.outputs if v not in seen]
             if opdef(node.op).moves and not node.epilogue:
                 pending += moved
                 seen.update(moved)
-            elif indices.intersection(node.outputs):
+            elif indexing.intersection(node.outputs):
                 found = replace(found, fixed=True)
     return found
+
+
+def indices(graph: Graph) -> list[Value | None]:
+    """The values that index others."""
+    return [
+        node.inputs[position]
+        for node in graph.nodes
+        for position, use in opdef(node.op).integers.items()
+        if use is IntegerUse.INDEX
+    ]
 
 
 def _whole_range(dtype: str) -> Range:

@@ -1,8 +1,9 @@
 """The graph IR: what a network is, what makes it well formed, and how it reads as text."""
 
 from convc.ir.compare import difference, equal
+from convc.ir.fields import Window
 from convc.ir.graph import Graph, Node, Step, Value
-from convc.ir.opdef import Attrs, Cost, OpDef, Window, opdef, register
+from convc.ir.opdef import Attrs, Cost, OpDef, opdef, register
 from convc.ir.text import parse_graph, print_graph
 from convc.ir.verify import verify
 

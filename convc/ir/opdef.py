@@ -6,7 +6,7 @@ The definitions themselves are in `convc.ops`; importing that package fills the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from convc.errors import GraphError
 from convc.ir.fields import Fields, Window, met
-from convc.ir.traits import Affine, Sharing
+from convc.ir.traits import Affine, IntegerUse, Sharing
 from convc.types import Array, Shape, TensorType
 
 
@@ -69,6 +69,8 @@ class OpDef(ABC, Generic[A]):
     """Operands of which a zero takes away what the others hold at its index."""
     idempotent: ClassVar[bool] = False
     """Whether it leaves its own results as they are."""
+    integers: ClassVar[Mapping[int, IntegerUse]] = {}
+    """Inputs whose integers are more than numbers."""
 
     # How its kernel is made.
     ends_in_epilogue: ClassVar[bool] = False

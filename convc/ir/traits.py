@@ -1,7 +1,8 @@
 """What the compiler may ask of an operator, beyond its type rule and its reference.
 
 Passes, lowerings and the memory plan ask these questions and never for the operator's name, so that an
-operator that is new to them is treated as what it is. `REQUIRED` lists what every operator has to say.
+operator that is new to them is treated as what it is. `opdef.OpDef` has the traits themselves, `opdef.unsaid`
+those that every operator must state.
 """
 
 from __future__ import annotations
@@ -21,6 +22,15 @@ class Affine(enum.Flag):
     SHIFT = enum.auto()
     """t."""
     ALL = SCALE | NEGATIVE | SHIFT
+
+
+class IntegerUse(enum.Enum):
+    """What integers of an operand are for, and so which ones it may hold."""
+
+    INDEX = "index"
+    """Positions along the attribute `axis` of input 0."""
+    DIVISOR = "divisor"
+    EXPONENT = "exponent"
 
 
 @dataclass(frozen=True)

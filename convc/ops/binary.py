@@ -10,6 +10,7 @@ import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, Cost, OpDef, register
+from convc.ir.traits import IntegerUse
 from convc.ops.common import array, broadcast_shapes, must_be, must_broadcast_to, required, same_dtype
 from convc.types import Array, TensorType
 
@@ -72,15 +73,16 @@ def power(a: Array, b: Array) -> Array:
 define("add", lambda _, a, b: a + b, commutative=True, neutral=0.0)
 define("sub", lambda _, a, b: a - b, neutral=0.0)
 define("mul", lambda _, a, b: a * b, commutative=True, neutral=1.0, zeroed_by=(0, 1))
-define("div", lambda _, a, b: divide(a, b), finite=False, neutral=1.0)
+define("div", lambda _, a, b: divide(a, b), finite=False, neutral=1.0, integers={1: IntegerUse.DIVISOR})
 define("max", lambda _, a, b: np.maximum(a, b), commutative=True)
 define("min", lambda _, a, b: np.minimum(a, b), commutative=True)
-define("pow", lambda _, a, b: power(a, b), finite=False, neutral=1.0)
+define("pow", lambda _, a, b: power(a, b), finite=False, neutral=1.0, integers={1: IntegerUse.EXPONENT})
 define(
     "mod",
     lambda attrs, a, b: np.fmod(a, b) if attrs.fmod else np.mod(a, b),
     attrs=ModAttrs,
     finite=False,
+    integers={1: IntegerUse.DIVISOR},
 )
 define("equal", lambda _, a, b: a == b, kind="any", result="bool", commutative=True)
 define("greater", lambda _, a, b: a > b, result="bool")

@@ -7,13 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, ClassVar
 
 import numpy as np
 
 from convc.errors import TypeRuleError
 from convc.ir.fields import Field, Fields, met
 from convc.ir.opdef import A, Attrs, Cost, OpDef, register
-from convc.ir.traits import Affine, Cut, Join, Reinterpret, Sharing
+from convc.ir.traits import Affine, Cut, IntegerUse, Join, Reinterpret, Sharing
 from convc.ops.common import (
     MANY,
     Pads,
@@ -434,6 +435,7 @@ class Gather(Movement[GatherAttrs]):
     name = "gather"
     attrs = GatherAttrs
     inputs = (2, 2)
+    integers: ClassVar[Any] = {1: IntegerUse.INDEX}
 
     def infer(self, attrs: GatherAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, indices = required(inputs, 0, "x"), required(inputs, 1, "indices")
