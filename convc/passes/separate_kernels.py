@@ -9,7 +9,9 @@ mean square: 5e-7 in float32, where a lowering may err by 1e-4.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -45,7 +47,26 @@ class Split:
     groups: tuple[int, int]
 
 
-class LowRankToPair(Rule[ConvAttrs]):
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """The constant kernel of a convolution; whether it splits is found out once, when that is asked."""
+
+    graph: Graph
+    node: Node
+
+    @property
+    def attrs(self) -> ConvAttrs:
+        """The convolution's attributes."""
+        assert isinstance(self.node.attrs, ConvAttrs)
+        return self.node.attrs
+
+    @cached_property
+    def split(self) -> Split | None:
+        """The pair of kernels that takes least time, if less than the given one."""
+        return _split(self.graph, self.node, self.attrs)
+
+
+class LowRankToPair(Rule[Kernel]):
     """w[k, c, i, j] = sum over r of a[k, r, i] b[r, c, j]  gives  conv(x, w) = conv(conv(x, b), a),
 
     b along one axis, a along the other, R channels in between. R is the rank of w as a matrix of rows (k, i)
@@ -53,31 +74,31 @@ class LowRankToPair(Rule[ConvAttrs]):
     channel. The parts keep strides, dilations and pads of their axes; rows of zeros become zeros in between.
     """
 
-    def match(self, graph: Graph, node: Node) -> ConvAttrs | None:
+    def match(self, graph: Graph, node: Node) -> Kernel | None:
         w = node.inputs[1] if node.op == "conv" else None
         if w is None or graph.constant(w) is None or w.type.rank != 4 or min(w.type.shape[2:]) == 1:
             return None
         assert isinstance(node.attrs, ConvAttrs)
-        return node.attrs if node.attrs.groups in (1, _channels(node)) else None
+        return Kernel(graph, node) if node.attrs.groups in (1, _channels(node)) else None
 
-    def check(self, graph: Graph, node: Node, match: ConvAttrs) -> str:
-        if _split(graph, node, match) is None:
+    def check(self, graph: Graph, node: Node, match: Kernel) -> str:
+        if match.split is None:
             return "its kernel has no rank so low that two one-dimensional ones would take less time"
         return ""
 
-    def rewrite(self, graph: Graph, node: Node, match: ConvAttrs) -> str:
-        split = _split(graph, node, match)
+    def rewrite(self, graph: Graph, node: Node, match: Kernel) -> str:
+        split, attrs = match.split, match.attrs
         assert split is not None
         w = node.inputs[1]
         assert w is not None
         kernel, name = w.type.shape[2:], f"{node.name}.first"
         weights = graph.add_constant(f"{name}.weights", split.kernels[0].astype(w.type.dtype))
-        along = _along(match, split.first, split.groups[0])
+        along = _along(attrs, split.first, split.groups[0])
         first = graph.add(
             "conv", [node.inputs[0], weights], along, name=name, origin=node.origin, before=node
         )
         replace_constant(graph, node, 1, split.kernels[1])
-        graph.set_attrs(node, _along(match, 1 - split.first, split.groups[1]))
+        graph.set_attrs(node, _along(attrs, 1 - split.first, split.groups[1]))
         graph.set_inputs(node, [first.output, *node.inputs[1:]])
         between = first.output.type.shape[1]
         return f"its {kernel[0]} x {kernel[1]} kernel becomes two with {between} channels in between"
@@ -101,7 +122,6 @@ def _along(attrs: ConvAttrs, axis: int, groups: int) -> ConvAttrs:
 
 
 def _split(graph: Graph, node: Node, attrs: ConvAttrs) -> Split | None:
-    """The pair of kernels that takes least time, if less than the given one."""
     array = graph.constant(node.inputs[1])
     assert array is not None
     if not np.isfinite(array).all():
@@ -169,10 +189,14 @@ def _leading(matrix: Array, rank: int, loss: float) -> tuple[Array, Array, Array
 
     Those of its projection onto the range of a random sample, where this leaves out no more than `loss`: the
     same for a matrix of that rank, at a small part of the price (Halko, Martinsson and Tropp, Finding
-    structure with randomness, arXiv 0909.4061, algorithm 5.1). Else all of them.
+    structure with randomness, arXiv 0909.4061, algorithm 5.1). Samples grow, since kernels that split are
+    mostly of a far lower rank than would still pay. Else all of them.
     """
-    samples = np.random.default_rng(0).standard_normal((matrix.shape[1], rank + OVERSAMPLING))
-    if 2 * samples.shape[1] < min(matrix.shape):
+    rng = np.random.default_rng(0)
+    for looked_for in _growing(rank):
+        samples = rng.standard_normal((matrix.shape[1], looked_for + OVERSAMPLING))
+        if 2 * samples.shape[1] >= min(matrix.shape):
+            break
         basis, _ = np.linalg.qr(matrix @ samples)
         inside = basis.T @ matrix
         rest = float(np.linalg.norm(matrix - basis @ inside))
@@ -180,6 +204,15 @@ def _leading(matrix: Array, rank: int, loss: float) -> tuple[Array, Array, Array
             u, s, vt = np.linalg.svd(inside, full_matrices=False)
             return basis @ u, s, vt, rest
     return *np.linalg.svd(matrix, full_matrices=False), 0.0
+
+
+def _growing(rank: int) -> Iterator[int]:
+    """1, 4, 16 and so on, and at last `rank`."""
+    tried = 1
+    while tried < rank:
+        yield tried
+        tried *= 4
+    yield rank
 
 
 def _surely_above(w: Array, rank: int, loss: float) -> bool:
