@@ -31,7 +31,7 @@ from convc.errors import OptionError, UnsupportedError
 from convc.files import Scratch, explained
 from convc.frontends.models import graph_of
 from convc.frontends.onnx import read
-from convc.ir import Attrs, Graph, Node
+from convc.ir import Attrs, Graph, Node, opdef
 from convc.ir.clone import clone
 from convc.layout import LayoutAssignment
 from convc.ops.separable import SeparableAttrs
@@ -68,6 +68,11 @@ class Compilation:
     choices: dict[Node, Choice]
     program: Program
     model_sha256: str = ""
+
+    @property
+    def layers(self) -> list[Node]:
+        """What a user takes for layers: all nodes but copies into other layouts."""
+        return [node for node in self.graph.nodes if not opdef(node.op).copies_layout]
 
 
 def compile(
@@ -349,8 +354,7 @@ def layer_plans(compilation: Compilation) -> tuple[LayerPlan, ...]:
             reason=choice.reason,
             measured=choice.config is not None and node in computed,
         )
-        for node in compilation.graph.nodes
-        if node.op != "relayout"
+        for node in compilation.layers
         for choice in (compilation.choices[node],)
     )
 

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, Protocol
 
 from convc.errors import OptionError
-from convc.ir import Attrs, Graph, Node
+from convc.ir import Attrs, Graph, Node, opdef
 from convc.lowering.base import Lowering, Reach
 from convc.lowering.registry import lowerings
 from convc.naming import kin, layer_named
@@ -365,7 +365,7 @@ def _arrivals(w: Workload, target: Target) -> tuple[Workload, ...]:
     A lowering may follow the layout in which its inputs arrive; these two bring out all that it can do. A
     copy's layouts are what it is asked for.
     """
-    if w.op == "relayout":
+    if opdef(w.op).copies_layout:
         return (w,)
 
     def stored(layout: Layout) -> Workload:

@@ -73,6 +73,8 @@ class OpDef(ABC, Generic[A]):
     """Inputs whose integers are more than numbers."""
 
     # How its kernel is made.
+    copies_layout: ClassVar[bool] = False
+    """Whether it is a copy into another layout: no layer, for users; passes put it where layouts meet."""
     ends_in_epilogue: ClassVar[bool] = False
     """Whether its kernel has arithmetic of its own, so that elementwise readers are computed at its end."""
     channel_operands: ClassVar[tuple[int, ...]] = ()

@@ -53,7 +53,7 @@ class Generic(Lowering):
         return None
 
     def layouts(self, w: Workload, target: Target) -> Layouts:
-        if w.op == "relayout":
+        if opdef(w.op).copies_layout:
             return Layouts(
                 tuple(t.layout for t in w.inputs if t is not None), tuple(t.layout for t in w.outputs)
             )
@@ -116,7 +116,7 @@ def _moved_seconds(w: Workload, moved: int, target: Target) -> float:
     Copies into another layout wait for memory once L3 cannot hold both: lines are read before they are
     written. 64 x 224 x 224 out of blocks of channels takes two Zen 5 threads 0.9 ms.
     """
-    if w.op == "relayout" and moved > target.l3 / 2:
+    if opdef(w.op).copies_layout and moved > target.l3 / 2:
         return (moved + w.outputs[0].nbytes) / target.memory_bandwidth
     return memory_seconds(moved, target)
 

@@ -536,6 +536,7 @@ class Relayout(Movement[Attrs]):
     """A copy into another storage layout. Only passes make it; they set the layout of its output."""
 
     name = "relayout"
+    copies_layout = True
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = required(inputs, 0, "x")

@@ -193,6 +193,6 @@ def chosen(found: Sequence[Task], compilation: Compilation, layers: Sequence[str
     """The tasks of the layers of these names. Raises OptionError for a name that is no layer's."""
     if isinstance(layers, str):
         raise OptionError(f"layers={layers!r} is one name, not a list.", hint=f"Give [{layers!r}].")
-    nodes = [node for name in layers for node in layer_named(name, compilation.graph.nodes, "--layers")]
+    nodes = [node for name in layers for node in layer_named(name, compilation.layers, "--layers")]
     keys = {compilation.choices[node].workload.key for node in nodes}
     return [task for task in found if not keys or task.key in keys]

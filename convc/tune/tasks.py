@@ -79,9 +79,9 @@ def tasks(compilation: Compilation) -> list[Task]:
     selector.check_names(compilation.graph)
     computed = {step.node for step in compilation.program.steps}
     nodes: dict[str, list[Node]] = {}
-    for node in compilation.graph.nodes:
+    for node in compilation.layers:
         work = compilation.choices[node].workload
-        if node in computed and node.op != "relayout" and not is_view(work):
+        if node in computed and not is_view(work):
             nodes.setdefault(work.key, []).append(node)
     found = [_task(compilation, selector, same) for same in nodes.values()]
     found = [task for task in found if len(task.candidates) > 1]

@@ -132,7 +132,7 @@ class _Plan:
             loops = self._repeated(loops)
             self._fill(loops, len(loops) - 1, share=True)
             return
-        if self.w.op == "relayout" and _is_to_plain(self.w):
+        if opdef(self.w.op).copies_layout and _is_to_plain(self.w):
             to_plain(sch, block, self.target.lanes, self._share)
             return
         axis, cuts = cut_points(self.w)
