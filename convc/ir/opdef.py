@@ -104,7 +104,8 @@ class OpDef(ABC, Generic[A]):
     # Traits that depend on attributes or types.
 
     def monotone(self, attrs: A) -> bool:
-        """Whether a unary elementwise operator never decreases where its input grows."""
+        """Whether max(f(a), f(b)) = f(max(a, b)): a unary operator never decreases, is defined for all numbers,
+        and makes NaN of NaN."""
         return False
 
     def passes(self, attrs: A) -> Affine:

@@ -185,13 +185,11 @@ for _name, _function in {
 for _name, _function in {"sin": np.sin, "cos": np.cos, "tan": np.tan}.items():
     define(_name, lambda a, x, f=_function: f(x), finite=True, monotone=False)  # type: ignore[misc]
 # These leave float32's range, or are NaN or infinite outside of their domain, which the lanes beyond the
-# channels need not respect. Where they are defined, those said to be monotone are.
-for _name, _function in {
-    "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "asin": np.arcsin, "sinh": np.sinh, "acosh": np.arccosh,
-    "atanh": np.arctanh,
-}.items():  # fmt: skip
+# channels need not respect.
+for _name, _function in {"exp": np.exp, "sinh": np.sinh}.items():
     define(_name, lambda a, x, f=_function: f(x), finite=False, monotone=True)  # type: ignore[misc]
 for _name, _function in {
+    "log": np.log, "sqrt": np.sqrt, "asin": np.arcsin, "acosh": np.arccosh, "atanh": np.arctanh,
     "acos": np.arccos, "cosh": np.cosh, "reciprocal": np.reciprocal,
 }.items():  # fmt: skip
     define(_name, lambda a, x, f=_function: f(x), finite=False, monotone=False)  # type: ignore[misc]
@@ -237,7 +235,7 @@ define(
     attrs=AlphaAttrs,
     finite=True,
     idempotent=True,
-    monotone=lambda a: a.alpha >= 0,
+    monotone=False,  # NaN becomes 0
 )
 define(
     "selu",
@@ -248,9 +246,7 @@ define(
 )
 define("swish", lambda a, x: x * sigmoid(a.alpha * x), attrs=SwishAttrs, finite=True, monotone=False)
 define("gelu", gelu, attrs=GeluAttrs, finite=True, monotone=False)
-define(
-    "isnan", lambda a, x: np.isnan(x), result="bool", finite=True, monotone=True, exact=True
-)  # of finite inputs it is false throughout
+define("isnan", lambda a, x: np.isnan(x), result="bool", finite=True, monotone=False, exact=True)
 define(
     "relu",
     lambda a, x: np.maximum(x, x.dtype.type(0)),
@@ -288,7 +284,7 @@ define(
     shrink,
     attrs=ShrinkAttrs,
     finite=True,
-    monotone=lambda a: a.lambd >= a.bias and a.lambd >= 0,
+    monotone=False,  # NaN becomes 0
 )
 define(
     "clip",
