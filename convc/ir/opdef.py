@@ -104,8 +104,10 @@ class OpDef(ABC, Generic[A]):
     # Traits that depend on attributes or types.
 
     def monotone(self, attrs: A) -> bool:
-        """Whether max(f(a), f(b)) = f(max(a, b)): a unary operator never decreases, is defined for all numbers,
-        and makes NaN of NaN."""
+        """Whether a unary elementwise operator never decreases: max(f(a), f(b)) = f(max(a, b)).
+
+        For all a and b: it is defined for every number, and makes NaN of NaN.
+        """
         return False
 
     def passes(self, attrs: A) -> Affine:
