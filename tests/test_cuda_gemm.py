@@ -21,7 +21,7 @@ from convc.ops.linear import GemmAttrs
 from convc.schedules.base import NotApplicable
 
 SEEDS = (1, 2, 3)
-STEPS = {"bfloat16": 5, "tf32": 2}
+STEPS = {"bfloat16": 5, "tf32": 3}
 """Of the rows of the table every so many, for precisions whose programs are nearly those of another."""
 SPACES = (
     Row(conv("space", (1, 40, 14, 13), (136, 40, 3, 3), pads=1, bias=True), (*ADD_BIASED, RELU)),

@@ -28,7 +28,7 @@ SUPPORT = Path(__file__).parent / "cuda_emulator"
 UNITS = ("runtime", "memory", "matrix", "checks")
 FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off", "-w")
 # What kernels are compiled with besides: each access and index is checked (see checks.cc).
-CHECKS = ("-O1", "-fsanitize=alignment,bounds", "-fstack-clash-protection")
+CHECKS = ("-Og", "-fsanitize=alignment,bounds", "-fstack-clash-protection")
 ALIGNMENT = 16
 """Bytes that the start of each array is aligned to: the widest access there is."""
 GUARD = 16 << 20
