@@ -11,9 +11,10 @@ from convc.errors import TypeRuleError
 from convc.frontends.builder_core import Ints, NetworkBase, Operand, Padding, Tensor, located
 from convc.frontends.builder_windows import entries_of, explicit_pads
 from convc.ir.attributes import integer, is_integer, number
+from convc.ops.parts import ConcatAttrs, SplitAttrs
 from convc.ops.reduce import SoftmaxAttrs
 from convc.ops.resize import ResizeAttrs
-from convc.ops.shape import ConcatAttrs, DepthSpaceAttrs, PadAttrs, ReshapeAttrs, SplitAttrs, TransposeAttrs
+from convc.ops.shape import DepthSpaceAttrs, PadAttrs, ReshapeAttrs, TransposeAttrs
 from convc.ops.unary import (
     AlphaAttrs,
     ClipAttrs,

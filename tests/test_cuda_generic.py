@@ -14,8 +14,8 @@ from layer_cases import pool
 from convc.codegen.device import DeviceCode, generate
 from convc.codegen.pipeline import tvm
 from convc.ir import Attrs, Step
+from convc.ops.parts import SliceAttrs, SplitAttrs
 from convc.ops.reduce import ReduceAttrs, SoftmaxAttrs
-from convc.ops.shape import SliceAttrs, SplitAttrs
 from convc.schedules.cuda import generic
 
 from tvm import te  # isort: skip

@@ -26,9 +26,9 @@ from convc.ir.opdef import REGISTRY
 from convc.lowering import functions
 from convc.lowering.direct import Direct
 from convc.ops.norm import BatchNormAttrs
+from convc.ops.parts import ConcatAttrs
 from convc.ops.pool import MaxPoolAttrs
 from convc.ops.reduce import ArgAttrs, ReduceAttrs, SoftmaxAttrs
-from convc.ops.shape import ConcatAttrs
 from convc.ops.unary import ClipAttrs
 from convc.schedules.cpu import direct, generic
 from convc.types import PLAIN, Array, Layout

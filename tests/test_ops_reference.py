@@ -17,9 +17,10 @@ from convc.ir.opdef import REGISTRY
 from convc.ops.binary import ModAttrs
 from convc.ops.conv import ConvAttrs
 from convc.ops.norm import LrnAttrs
+from convc.ops.parts import SliceAttrs
 from convc.ops.pool import AveragePoolAttrs, MaxPoolAttrs
 from convc.ops.resize import COORDINATES, ResizeAttrs, resize_matrix
-from convc.ops.shape import DepthSpaceAttrs, PadAttrs, SliceAttrs
+from convc.ops.shape import DepthSpaceAttrs, PadAttrs
 from convc.ops.unary import CastAttrs, ClipAttrs
 from convc.types import Array
 

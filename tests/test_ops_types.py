@@ -15,21 +15,18 @@ from convc.ops.common import window_output
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
 from convc.ops.linear import GemmAttrs
 from convc.ops.norm import BatchNormAttrs, GroupNormAttrs, LayerNormAttrs, LrnAttrs
+from convc.ops.parts import ConcatAttrs, GatherAttrs, SliceAttrs, SplitAttrs
 from convc.ops.pool import MaxPoolAttrs
 from convc.ops.reduce import ArgAttrs, ReduceAttrs, SoftmaxAttrs
 from convc.ops.resize import ResizeAttrs
 from convc.ops.shape import (
-    ConcatAttrs,
     DepthSpaceAttrs,
     ExpandAttrs,
-    GatherAttrs,
     PadAttrs,
     ReshapeAttrs,
-    SliceAttrs,
-    SplitAttrs,
     TileAttrs,
     TransposeAttrs,
-)  # fmt: skip
+)
 from convc.ops.unary import CastAttrs
 from convc.types import PLAIN, Layout, TensorType
 

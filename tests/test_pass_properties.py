@@ -19,9 +19,10 @@ from convc.ir import Attrs, Graph, Value, verify
 from convc.ops.conv import ConvAttrs
 from convc.ops.linear import GemmAttrs
 from convc.ops.norm import BatchNormAttrs
+from convc.ops.parts import ConcatAttrs, SliceAttrs
 from convc.ops.pool import AveragePoolAttrs, MaxPoolAttrs
 from convc.ops.reduce import ReduceAttrs
-from convc.ops.shape import ConcatAttrs, PadAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
+from convc.ops.shape import PadAttrs, ReshapeAttrs, TransposeAttrs
 from convc.ops.unary import ClipAttrs, GeluAttrs, HardSigmoidAttrs, LeakyReluAttrs
 from convc.passes.fuse_epilogues import FuseEpilogues
 from convc.passes.fuse_max_pool import FuseMaxPool

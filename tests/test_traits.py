@@ -13,6 +13,7 @@ import pytest
 from case import Case
 from cases import CASES
 
+from convc.errors import TypeRuleError
 from convc.ir import Attrs, OpDef, opdef
 from convc.ir.fields import Fields
 from convc.ir.opdef import REGISTRY, register
@@ -39,7 +40,7 @@ def _of_numbers(op: str, attrs: Any) -> bool:
     """Whether the operator takes floating-point numbers."""
     try:
         opdef(op).infer(attrs, [TensorType((1,))] * opdef(op).inputs[0])
-    except Exception:
+    except TypeRuleError:
         return False
     return True
 

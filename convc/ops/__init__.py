@@ -1,6 +1,19 @@
 """Operators. Importing this package fills the registry of `convc.ir.opdef`."""
 
-from convc.ops import binary, conv, conv_pool, linear, norm, pool, reduce, resize, separable, shape, unary
+from convc.ops import (
+    binary,
+    conv,
+    conv_pool,
+    linear,
+    norm,
+    parts,
+    pool,
+    reduce,
+    resize,
+    separable,
+    shape,
+    unary,
+)
 
 __all__ = [
     "binary",
@@ -8,6 +21,7 @@ __all__ = [
     "conv_pool",
     "linear",
     "norm",
+    "parts",
     "pool",
     "reduce",
     "resize",

@@ -13,7 +13,7 @@ import numpy as np
 
 from convc.ir import Graph, Node, Value, opdef
 from convc.ir.traits import Affine
-from convc.ops.shape import ConcatAttrs
+from convc.ops.parts import ConcatAttrs
 from convc.passes.affine import affine_of, scale_outputs
 from convc.passes.base import Rule, RulePass, absorb_origin
 from convc.passes.fold_affine import fold_after, obstacle, overflow, takes_bias

@@ -19,7 +19,7 @@ import numpy as np
 
 from convc.ir import Graph, Node, opdef
 from convc.ops.conv import ConvAttrs
-from convc.ops.shape import SplitAttrs
+from convc.ops.parts import SplitAttrs
 from convc.passes.base import Rule, RulePass, absorb_origin
 from convc.types import Array
 

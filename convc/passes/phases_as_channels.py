@@ -22,7 +22,8 @@ import numpy as np
 
 from convc.ir import Attrs, Graph, Node, Value
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
-from convc.ops.shape import DepthSpaceAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
+from convc.ops.parts import SliceAttrs
+from convc.ops.shape import DepthSpaceAttrs, ReshapeAttrs, TransposeAttrs
 from convc.passes.base import Rule, RulePass
 from convc.passes.fold_affine import obstacle
 from convc.passes.windows import MOVED, keep_windows

@@ -11,7 +11,7 @@ from typing import ClassVar
 from convc.ir import Graph, Node
 from convc.ops.common import Pads
 from convc.ops.conv import ConvAttrs
-from convc.ops.shape import SliceAttrs
+from convc.ops.parts import SliceAttrs
 from convc.passes.base import Rule, RulePass, absorb_origin, replace_constant
 from convc.passes.fold_affine import obstacle
 from convc.passes.fuse_epilogues import computes_elementwise

@@ -23,7 +23,8 @@ import numpy as np
 
 from convc.ir import Graph, Node
 from convc.ops.conv import ConvAttrs, ConvTransposeAttrs
-from convc.ops.shape import ConcatAttrs, DepthSpaceAttrs
+from convc.ops.parts import ConcatAttrs
+from convc.ops.shape import DepthSpaceAttrs
 from convc.passes.base import Rule, RulePass
 from convc.passes.fold_affine import obstacle
 from convc.passes.windows import MOVED, keep_windows, products

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
+from convc.ops.parts import ConcatAttrs, GatherAttrs, SliceAttrs, SplitAttrs
 from convc.ops.shape import (
-    ConcatAttrs,
     DepthSpaceAttrs,
     ExpandAttrs,
-    GatherAttrs,
     PadAttrs,
     ReshapeAttrs,
-    SliceAttrs,
-    SplitAttrs,
     TileAttrs,
     TransposeAttrs,
 )

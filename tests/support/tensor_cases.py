@@ -9,19 +9,16 @@ from case import Case, Range, f32, of
 
 from convc.ir import Attrs
 from convc.ops.binary import ModAttrs
+from convc.ops.parts import ConcatAttrs, GatherAttrs, SliceAttrs, SplitAttrs
 from convc.ops.reduce import ArgAttrs, ReduceAttrs, ReduceLpAttrs, SoftmaxAttrs
 from convc.ops.shape import (
-    ConcatAttrs,
     DepthSpaceAttrs,
     ExpandAttrs,
-    GatherAttrs,
     PadAttrs,
     ReshapeAttrs,
-    SliceAttrs,
-    SplitAttrs,
     TileAttrs,
     TransposeAttrs,
-)  # fmt: skip
+)
 from convc.ops.unary import (
     AlphaAttrs,
     CastAttrs,
