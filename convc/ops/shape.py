@@ -1,4 +1,4 @@
-"""Operators that move elements of one tensor without computing on them; `parts` has those that join and cut."""
+"""Operators that move elements of a tensor without computing on them; `parts` has those that join and cut."""
 
 from __future__ import annotations
 
