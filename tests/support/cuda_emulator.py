@@ -172,6 +172,11 @@ def _machine() -> tuple[str, ...]:
         return ()
 
 
+def emulator_identity() -> str:
+    """What a cache of emulated kernels is keyed by: this emulator's sources, its compiler and its flags."""
+    return _support()[0].parent.name
+
+
 @lru_cache(maxsize=1)
 def _support() -> tuple[Path, ...]:
     """The emulator itself as object files, and its headers beside them: compiled once for all processes."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cuda_emulator import build_emulation
+from cuda_emulator import build_emulation, emulator_identity
 
 from convc.codegen import device_build, nvcc
 from convc.codegen.cache import ObjectCache
@@ -21,7 +21,7 @@ class Emulator:
 
     @staticmethod
     def compiler_identity() -> str:
-        return "emulation"
+        return emulator_identity()
 
     @staticmethod
     def needed_driver(identity: str) -> int:

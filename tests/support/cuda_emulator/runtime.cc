@@ -34,20 +34,28 @@ struct Barrier {
   std::vector<Thread *> arrived;
 };
 struct Gathering {
-  uint32_t mask = 0;
-  const char *name = nullptr;
-  unsigned count = 0;
+  uint32_t mask;
+  const char *name;
+  unsigned count;
   void *operands[WARPGROUP];
   Thread *threads[WARPGROUP];
 };
+struct Ready {
+  unsigned count;
+  Thread *threads[WARP];
+};
+constexpr unsigned MAX_THREADS = 1024;
 
 const Kernel *kernel;
 void **kernel_arguments;
 std::vector<std::unique_ptr<Thread>> threads;
-std::vector<Thread *> ready[1024 / WARP];  // by warp
-uint32_t ready_warps;                      // a bit for each warp that has any
+Ready ready[MAX_THREADS / WARP];
+uint32_t ready_warps;                 // a bit for each warp that has any
+uint32_t living[MAX_THREADS / WARP];  // a bit for each lane that has not ended
 std::map<unsigned, Barrier> barriers;
-std::map<uint64_t, Gathering> gatherings;
+// Parts of one warp may be in different operations, when their masks have no lane in common: by first lane.
+Gathering of_lanes[MAX_THREADS];
+Gathering of_warpgroups[MAX_THREADS / WARPGROUP];
 unsigned thread_count, ended_count;
 void *scheduler;
 bool failed;
@@ -80,19 +88,10 @@ void report(const char *format, ...) {
   va_end(values);
 }
 
-void leave() { convc_switch(&current->stack_pointer, scheduler); }
-
-void thread_main() {
-  kernel->call(kernel_arguments);
-  current->ended = true;
-  ++ended_count;
-  leave();
-  __builtin_unreachable();
-}
-
 void release(Thread *thread) {
   thread->waits_for = nullptr;
-  ready[thread->linear / WARP].push_back(thread);
+  Ready &warp = ready[thread->linear / WARP];
+  warp.threads[warp.count++] = thread;
   ready_warps |= 1u << thread->linear / WARP;
 }
 
@@ -104,12 +103,27 @@ Thread *choose(unsigned last) {
     for (unsigned skip = draw(__builtin_popcount(ready_warps)); skip > 0; --skip) others &= others - 1;
     warp = __builtin_ctz(others);
   }
-  auto &candidates = ready[warp];
-  std::swap(candidates[draw(static_cast<unsigned>(candidates.size()))], candidates.back());
-  Thread *chosen = candidates.back();
-  candidates.pop_back();
-  if (candidates.empty()) ready_warps &= ~(1u << warp);
-  return chosen;
+  Ready &candidates = ready[warp];
+  std::swap(candidates.threads[draw(candidates.count)], candidates.threads[candidates.count - 1]);
+  if (--candidates.count == 0) ready_warps &= ~(1u << warp);
+  return candidates.threads[candidates.count];
+}
+
+// Goes on with another thread, or with the scheduler where none can go on.
+void leave() {
+  Thread *here = current;
+  if (failed || !ready_warps) return convc_switch(&here->stack_pointer, scheduler);
+  current = choose(here->linear / WARP);
+  if (current != here) convc_switch(&here->stack_pointer, current->stack_pointer);
+}
+
+void thread_main() {
+  kernel->call(kernel_arguments);
+  current->ended = true;
+  living[current->linear / WARP] &= ~(1u << current->linear % WARP);
+  ++ended_count;
+  leave();
+  __builtin_unreachable();
 }
 
 // "0-31, 40" of the threads that wait for that (null: that have ended)
@@ -160,10 +174,10 @@ void prepare_threads() {
     threads.push_back(std::make_unique<Thread>());
     threads.back()->stack = static_cast<char *>(memory) + PAGE;
   }
-  for (auto &warp : ready) warp.clear();
+  for (auto &warp : ready) warp.count = 0;
+  memset(living, 0, sizeof living);
   ready_warps = 0;
   barriers.clear();
-  gatherings.clear();
   ended_count = 0;
   for (unsigned i = 0; i < thread_count; ++i) {
     Thread &t = *threads[i];
@@ -174,6 +188,7 @@ void prepare_threads() {
     t.ended = false;
     t.copies.clear();
     t.groups.clear();
+    living[i / WARP] |= 1u << i % WARP;
     release(&t);
   }
 }
@@ -181,14 +196,10 @@ void prepare_threads() {
 void run_block() {
   poison_shared();
   prepare_threads();
-  unsigned warp = draw((thread_count + WARP - 1) / WARP);
-  while (ready_warps) {
-    current = choose(warp);
-    warp = current->linear / WARP;
-    convc_switch(&scheduler, current->stack_pointer);
-    if (failed) return;
-    current = nullptr;
-  }
+  current = choose(draw((thread_count + WARP - 1) / WARP));
+  convc_switch(&scheduler, current->stack_pointer);
+  if (failed) return;
+  current = nullptr;
   if (ended_count != thread_count) return report_deadlock();
   if (size_t behind = written_behind_shared(); behind) {
     current = nullptr;
@@ -273,13 +284,7 @@ void barrier(unsigned id, unsigned count, const char *name) {
   leave();
 }
 
-uint32_t active_lanes() {
-  unsigned first = current->linear / WARP * WARP;
-  uint32_t mask = 0;
-  for (unsigned i = 0; i < WARP && first + i < thread_count; ++i)
-    if (!threads[first + i]->ended) mask |= 1u << i;
-  return mask;
-}
+uint32_t active_lanes() { return living[current->linear / WARP]; }
 
 void collective(unsigned lanes, uint32_t mask, const char *name, void *operands, Together together) {
   unsigned lane = current->linear % lanes, group = current->linear / lanes;
@@ -288,14 +293,13 @@ void collective(unsigned lanes, uint32_t mask, const char *name, void *operands,
   if (lanes == WARP && !(mask >> lane & 1)) fail("%s: lane %u is not in its own mask %#x", name, lane, mask);
   if (lanes != WARP && present < lanes) fail("%s needs %u threads, the block has fewer", name, lanes);
   unsigned expected = lanes == WARP ? __builtin_popcount(mask) : lanes;
-  // Parts of one warp may be in different operations, when their masks have no lane in common.
-  Gathering &here = gatherings[uint64_t{lanes} << 32 | group << 5 | __builtin_ctz(mask)];
+  Gathering &here = lanes == WARP ? of_lanes[group * WARP + __builtin_ctz(mask)] : of_warpgroups[group];
   if (here.count == 0) {
     here.mask = mask;
     here.name = name;
-    memset(here.operands, 0, sizeof here.operands);
+    memset(here.operands, 0, lanes * sizeof here.operands[0]);
   }
-  if (strcmp(here.name, name) || here.mask != mask)
+  if (here.mask != mask || (here.name != name && strcmp(here.name, name)))
     fail("%s (mask %#x), while other lanes of the same warp are in %s (mask %#x)", name, mask, here.name,
          here.mask);
   here.operands[lane] = operands;
@@ -332,13 +336,16 @@ EXPORTED int convc_emulate(const char *function, const unsigned grid[3], const u
   block_size = {block[0], block[1], block[2]};
   thread_count = block[0] * block[1] * block[2];
   random_state = seed * 0x9E3779B97F4A7C15u | 1;
-  if (thread_count == 0 || thread_count > kernel->max_threads || thread_count > 1024)
+  if (thread_count == 0 || thread_count > kernel->max_threads || thread_count > MAX_THREADS)
     report("'%s' is launched with %u threads; its launch bounds are %u", function, thread_count,
            kernel->max_threads);
   else if (shared_bytes > SHARED_LIMIT)
     report("'%s' is launched with %u bytes of shared memory; there are %zu", function, shared_bytes,
            SHARED_LIMIT);
   if (failed) return 2;
+  // A block that ends leaves none behind; one that failed may have.
+  for (auto &gathering : of_lanes) gathering.count = 0;
+  for (auto &gathering : of_warpgroups) gathering.count = 0;
   allow_shared(shared_bytes);
   FaultHandlers handlers;
   if (!sigsetjmp(after_fault, 1)) run_grid();
