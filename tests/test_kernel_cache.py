@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -138,5 +139,9 @@ def test_the_least_recently_used_go_with_their_hashes(
     cache.get("used.o", writer(b""))
     monkeypatch.setattr(caches, "LIMIT_BYTES", 250)
     del cache
+    ObjectCache.open(tmp_path)
+    assert (tmp_path / "kernels" / "old.o").exists(), "the folder was looked at a moment ago"
+    long_ago = time.time() - caches.TRIM_INTERVAL_S - 1
+    os.utime(tmp_path / "kernels.trimmed", (long_ago, long_ago))
     left = sorted(p.name for p in ObjectCache.open(tmp_path).folder.iterdir())
     assert left == ["new.o", "new.o.sha256", "used.o", "used.o.sha256"]

@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ from convc.files import Scratch, explained, reason
 
 LIMIT_BYTES = 1 << 30
 """The cache drops its least recently used files beyond this; a kernel takes some 20 KB."""
+
+TRIM_INTERVAL_S = 600
+"""Seconds between two looks at all files, which take 0.3 s where there are 10,000."""
 
 HASH_SUFFIX = ".sha256"
 
@@ -49,11 +53,15 @@ class ObjectCache:
 
     @classmethod
     def open(cls, folder: Path | None = None) -> ObjectCache:
-        """The cache in `folder` (default: see `default_folder`), made if absent, trimmed if large."""
+        """The cache in `folder` (default: see `default_folder`), made if absent, trimmed if large.
+
+        Whether it is large is looked up every `TRIM_INTERVAL_S`.
+        """
         cache = cls(Path(folder or default_folder()) / "kernels")
         with contextlib.suppress(OSError):  # `get` finds out, where it matters
             cache.folder.mkdir(parents=True, exist_ok=True)
-            cache._trim()
+            if cache._due():
+                cache._trim()
         return cache
 
     def get(self, name: str, write: Callable[[Path], None]) -> Path:
@@ -108,6 +116,15 @@ class ObjectCache:
         with contextlib.suppress(OSError):  # the folder is another user's
             os.utime(path)
         return sound
+
+    def _due(self) -> bool:
+        """Whether the last look at all files is long past; if so the next interval begins now."""
+        stamp = self.folder.with_suffix(".trimmed")
+        with contextlib.suppress(FileNotFoundError):
+            if 0 <= time.time() - stamp.stat().st_mtime < TRIM_INTERVAL_S:
+                return False
+        stamp.touch()
+        return True
 
     def _trim(self) -> None:
         files = []

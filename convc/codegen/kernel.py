@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +73,22 @@ class Kernel:
 def _sources_digest() -> str:
     """Digest of convc's own sources and of TVM's version: a change makes cached kernels stale."""
     digest = hashlib.sha256(tvm.__version__.encode())
-    for room in (
-        "",
-        ".codegen",
-        ".lowering",
-        ".ops",
-        ".schedules",
-        ".schedules.cpu",
-        ".schedules.cuda",
-        ".tiling",
-    ):
-        for file in sorted(resources.files(f"convc{room}").iterdir(), key=lambda f: f.name):
-            if file.name.endswith(".py"):
-                digest.update(file.read_bytes())
+    for package in ("convc", "convc.schedules"):
+        for file in _sources(resources.files(package)):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+# Rooms that no kernel depends on: any other one is taken for a source of kernels.
+APART = ("cli", "frontends", "report", "tune")
+
+
+def _sources(folder: Traversable) -> Iterator[Traversable]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir() and entry.name not in APART:
+            yield from _sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry
 
 
 def llvm_target(target: Target, *, sums: bool = True) -> Any:
