@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,16 @@ MODELS = 40
 """Damaged models in each test; a wider search is a matter of changing this number."""
 
 
-KNOWN = set(supported())
-SOURCES = [
-    (test.model, arrays_of(test))
-    for test in node_tests().values()
-    if all(n.op_type in KNOWN for n in test.model.graph.node) and test.model.ByteSize() < 100_000
-]
-"""Node tests of the ONNX suite whose operators convc has, with their inputs."""
+@lru_cache(maxsize=1)
+def sources() -> list[tuple[onnx.ModelProto, list[np.ndarray]]]:
+    """Node tests of the ONNX suite whose operators convc has, with their inputs."""
+    known = set(supported())
+    return [
+        (test.model, arrays_of(test))
+        for test in node_tests().values()
+        if all(n.op_type in known for n in test.model.graph.node) and test.model.ByteSize() < 100_000
+    ]
+
 
 INTEGERS = (0, -1, -5, 3, 7, 100, 1 << 40, -(1 << 63))
 
@@ -96,7 +100,7 @@ def test_damaged_models_never_crash_the_importer(seed: int) -> None:
     rng = random.Random(seed)
     refusals: list[str] = []
     for _ in range(MODELS):
-        source, arrays = rng.choice(SOURCES)
+        source, arrays = rng.choice(sources())
         model = onnx.ModelProto()
         model.CopyFrom(source)
         build_in(rng, model, arrays)
