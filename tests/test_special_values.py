@@ -18,8 +18,8 @@ from kernels import TARGETS
 from layer_cases import pool
 
 from convc.ir import Attrs, opdef
-from convc.lowering.elementwise import BINARY, UNARY
 from convc.ops.binary import ModAttrs
+from convc.ops.elementwise import elementwise_names
 from convc.ops.reduce import ArgAttrs, ReduceAttrs, SoftmaxAttrs
 from convc.ops.unary import CastAttrs
 from convc.types import Array
@@ -38,8 +38,8 @@ ROUNDING = 16 * EPS
 CANCELS = {"gelu": 6 * EPS}
 """x / 2 (1 + erf) is off by the rounding of the sum, which is 0 below x = -6."""
 
-FLOAT_UNARY = sorted({*UNARY} - {"cast", "not", "identity", "dropout"})
-FLOAT_BINARY = sorted({*BINARY} - {"and", "or", "xor"})
+FLOAT_UNARY = sorted({*elementwise_names(1)} - {"cast", "not", "identity", "dropout"})
+FLOAT_BINARY = sorted({*elementwise_names(2)} - {"and", "or", "xor"})
 
 
 def unary_cases() -> Iterator[tuple[Case, list[Array]]]:

@@ -266,8 +266,8 @@ class _Silent(OpDef[Attrs]):
     [
         ({}, "finite, receptive"),
         ({"finite": True}, "receptive"),
-        ({"elementwise": True}, "finite, monotone"),
-        ({"elementwise": True, "finite": True}, "monotone"),
+        ({"formula": abs}, "finite, monotone"),
+        ({"formula": abs, "finite": True}, "monotone"),
     ],
 )
 def test_an_operator_that_leaves_something_unsaid_is_refused(members: dict[str, Any], missing: str) -> None:

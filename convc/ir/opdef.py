@@ -6,7 +6,7 @@ The definitions themselves are in `convc.ops`; importing that package fills the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -47,8 +47,11 @@ class OpDef(ABC, Generic[A]):
     inputs: ClassVar[tuple[int, int]] = (1, 1)
 
     # What it computes.
-    elementwise: ClassVar[bool] = False
-    """Whether the output at an index depends on the (broadcast) inputs at that index alone."""
+    formula: ClassVar[Callable[..., Any] | None] = None
+    """Of an elementwise operator: the output at an index of the (broadcast) inputs at that index.
+
+    `formula(m, attrs, *operands)` with scalars and functions of `convc.ops.scalar`.
+    """
     instructions: ClassVar[int] = 4
     """About how many vector instructions an elementwise operator takes for a vector of results."""
     linear: ClassVar[bool] = False
@@ -95,6 +98,11 @@ class OpDef(ABC, Generic[A]):
     def cost(self, attrs: A, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
         """Work of one evaluation. By default one operation for each output element."""
         return Cost(other=sum(t.size for t in outputs))
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the output at an index depends on the (broadcast) inputs at that index alone."""
+        return self.formula is not None
 
     @property
     def rearranges(self) -> bool:
@@ -175,10 +183,11 @@ def register(op: type[OpDef[Any]]) -> type[OpDef[Any]]:
 
 def unsaid(op: type[OpDef[Any]]) -> list[str]:
     """The traits that an operator has to state and does not."""
+    elementwise = op.formula is not None
     own: dict[str, bool] = {
         "finite": hasattr(op, "finite"),
-        "monotone": not (op.elementwise and op.inputs == (1, 1)) or op.monotone is not OpDef.monotone,
-        "receptive": op.elementwise or op.window is not OpDef.window or op.receptive is not OpDef.receptive,
+        "monotone": not (elementwise and op.inputs == (1, 1)) or op.monotone is not OpDef.monotone,
+        "receptive": elementwise or op.window is not OpDef.window or op.receptive is not OpDef.receptive,
     }
     return [name for name, said in own.items() if not said]
 

@@ -10,8 +10,9 @@ from tvm import te
 
 from convc.ir import opdef
 from convc.lowering import extremes
-from convc.lowering.elementwise import binary, cast, unary
+from convc.lowering.elementwise import elementwise
 from convc.lowering.functions import constant, dtype_of, masked, widened
+from convc.lowering.terms import cast
 from convc.types import Layout, TensorType
 from convc.workload import Halo, Workload
 
@@ -72,14 +73,14 @@ def finish(value: Expr, w: Workload, operands: dict[int, Tensor], index: Sequenc
     wide = dtype_of(value) != w.outputs[0].dtype
     for step in w.epilogue:
         if step.operand is None:
-            value = unary(step.op, step.attrs, value)
+            value = elementwise(step.op, step.attrs, value)
             continue
         kind = w.inputs[step.operand]
         assert kind is not None
         other = read_broadcast(operands[step.operand], kind, w.outputs[0], index)
         if wide:
             other = widened(other)
-        value = binary(step.op, step.attrs, *((other, value) if step.swapped else (value, other)))
+        value = elementwise(step.op, step.attrs, *((other, value) if step.swapped else (value, other)))
     return cast(_cleared(value, w, index), w.outputs[0].dtype) if wide else _cleared(value, w, index)
 
 

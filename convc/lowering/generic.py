@@ -24,9 +24,9 @@ from convc.lowering import generic_reduce as _reduce
 from convc.lowering import generic_resize as _resize
 from convc.lowering import generic_shape as _shape
 from convc.lowering.base import Layouts, Lowering
-from convc.lowering.elementwise import cast
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.formula import FORMULAS, At, Call, Operand
+from convc.lowering.terms import cast
 from convc.target import Target
 from convc.tiling.registers import memory_seconds
 from convc.types import Array

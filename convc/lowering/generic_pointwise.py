@@ -8,10 +8,11 @@ from typing import Any
 from tvm import te, tirx
 
 from convc.lowering.base import Layouts, blocked_like
-from convc.lowering.elementwise import BINARY, UNARY, binary, unary
+from convc.lowering.elementwise import elementwise
 from convc.lowering.epilogue import read_broadcast
 from convc.lowering.formula import At, Call, follow, formula, logical, plain, relaid
 from convc.lowering.functions import constant
+from convc.ops.elementwise import elementwise_names
 from convc.target import Target
 from convc.types import Layout, TensorType
 from convc.workload import Workload
@@ -19,10 +20,10 @@ from convc.workload import Workload
 Expr = Any
 
 
-@formula(*UNARY, layouts=follow)
+@formula(*elementwise_names(1), layouts=follow)
 def _unary(call: Call) -> Sequence[At]:
     """y[i] = f(x[i])."""
-    return [lambda *i: unary(call.w.op, call.attrs, relaid(call, i))]
+    return [lambda *i: elementwise(call.w.op, call.attrs, relaid(call, i))]
 
 
 def _broadcast(w: Workload, target: Target) -> Layouts:
@@ -66,16 +67,10 @@ def _read(call: Call, operand: int, index: Sequence[Expr]) -> Expr:
     return read_broadcast(found.tensor, found.kind, call.out, index)
 
 
-@formula(*BINARY, layouts=_broadcast)
-def _binary(call: Call) -> Sequence[At]:
-    """y[i] = f(a[i], b[i]), both broadcast."""
-    return [lambda *i: binary(call.w.op, call.attrs, _read(call, 0, i), _read(call, 1, i))]
-
-
-@formula("where", layouts=_broadcast)
-def _where(call: Call) -> Sequence[At]:
-    """y[i] = c[i] ? a[i] : b[i], all broadcast."""
-    return [lambda *i: tirx.Select(_read(call, 0, i), _read(call, 1, i), _read(call, 2, i))]
+@formula(*elementwise_names(2), *elementwise_names(3), layouts=_broadcast)
+def _several(call: Call) -> Sequence[At]:
+    """y[i] = f(a[i], b[i], ...), all broadcast."""
+    return [lambda *i: elementwise(call.w.op, call.attrs, *(_read(call, k, i) for k in range(call.w.arity)))]
 
 
 @formula("batch_norm", layouts=follow)

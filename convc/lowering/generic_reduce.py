@@ -18,10 +18,10 @@ from tvm import te, tirx
 from convc.lowering import extremes
 from convc.lowering import functions as f
 from convc.lowering.base import Layouts
-from convc.lowering.elementwise import cast
 from convc.lowering.formula import At, Call, Index, flatten, follow, formula, plain, unflatten
 from convc.lowering.functions import constant, dtype_of, let
 from convc.lowering.generic_pool import added, power_of_magnitude, root
+from convc.lowering.terms import cast
 from convc.target import Target
 from convc.workload import Workload
 

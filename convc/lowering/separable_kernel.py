@@ -32,7 +32,7 @@ from tvm.tirx.script import builder as B
 
 from convc.ir import opdef
 from convc.lowering.direct import locate
-from convc.lowering.elementwise import unary
+from convc.lowering.elementwise import elementwise
 from convc.lowering.epilogue import finish
 from convc.lowering.vectors import Vectors
 from convc.ops.separable import SeparableAttrs
@@ -333,7 +333,7 @@ def _between(
         with B.vectorized(k.lanes) as lane:
             value = k.biased(bias, sums[t, lane], kb, lane)
             for name, arguments in attrs.between:
-                value = unary(name, opdef(name).attrs(*arguments), value)
+                value = elementwise(name, opdef(name).attrs(*arguments), value)
             B.buffer_store(hidden, value, [block, *place(i, j), lane])
 
     _unrolled(patch, store)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from convc.errors import TypeRuleError
-from convc.ir.opdef import Attrs, Cost, OpDef, register
+from convc.ir.opdef import Attrs, Cost, register
 from convc.ir.traits import IntegerUse
-from convc.ops.common import array, broadcast_shapes, must_be, must_broadcast_to, required, same_dtype
-from convc.types import Array, TensorType
+from convc.ops.common import broadcast_shapes, must_be, must_broadcast_to, required, same_dtype
+from convc.ops.elementwise import Elementwise
+from convc.ops.scalar import Formula
+from convc.types import TensorType
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,11 @@ class ModAttrs(Attrs):
     fmod: bool = False
 
 
-class Binary(OpDef[Attrs]):
-    """An operator given by a NumPy formula on operands of one dtype, the result's unless `result` is set."""
+class Binary(Elementwise):
+    """A function of two numbers of one dtype, the result's unless `result` is set."""
 
     inputs = (2, 2)
-    elementwise = True
     kind: ClassVar[str]
-    formula: ClassVar[Callable[[Any, Array, Array], Array]]
     result: ClassVar[str]
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -39,14 +37,10 @@ class Binary(OpDef[Attrs]):
             raise TypeRuleError(f"mod of {a.dtype} operands is defined with fmod only.")
         return (TensorType(broadcast_shapes(a.shape, b.shape), self.result or a.dtype),)
 
-    def reference(self, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
-        with np.errstate(all="ignore"):  # x / 0 and the like are inf or NaN by definition
-            return (np.asarray(type(self).formula(attrs, array(inputs, 0), array(inputs, 1))),)
-
 
 def define(
     name: str,
-    formula: Callable[[Any, Array, Array], Array],
+    formula: Formula,
     *,
     attrs: type[Attrs] = Attrs,
     kind: str = "number",
@@ -58,49 +52,49 @@ def define(
     register(type(name, (Binary,), {"finite": True, **traits, **members, "__module__": __name__}))
 
 
-def divide(a: Array, b: Array) -> Array:
-    """a / b; of integers toward zero, so that (a / b) * b + fmod(a, b) == a."""
-    return np.asarray(a / b if a.dtype.kind == "f" else (a - np.fmod(a, b)) // b)
-
-
-def power(a: Array, b: Array) -> Array:
-    """a ** b; of integers toward zero, by way of float64 where an exponent is negative."""
-    if a.dtype.kind != "f" and (b < 0).any():
-        return np.power(a.astype(np.float64), b).astype(a.dtype)
-    return np.asarray(np.power(a, b))
-
-
-define("add", lambda _, a, b: a + b, commutative=True, neutral=0.0)
-define("sub", lambda _, a, b: a - b, neutral=0.0)
-define("mul", lambda _, a, b: a * b, commutative=True, neutral=1.0, zeroed_by=(0, 1))
-define("div", lambda _, a, b: divide(a, b), finite=False, neutral=1.0, integers={1: IntegerUse.DIVISOR})
-define("max", lambda _, a, b: np.maximum(a, b), commutative=True)
-define("min", lambda _, a, b: np.minimum(a, b), commutative=True)
-define("pow", lambda _, a, b: power(a, b), finite=False, neutral=1.0, integers={1: IntegerUse.EXPONENT})
+define("add", lambda m, a, x, y: x + y, commutative=True, neutral=0.0)
+define("sub", lambda m, a, x, y: x - y, neutral=0.0)
+define("mul", lambda m, a, x, y: x * y, commutative=True, neutral=1.0, zeroed_by=(0, 1))
+define(
+    "div",
+    lambda m, a, x, y: m.divide(x, y),
+    finite=False,
+    neutral=1.0,
+    integers={1: IntegerUse.DIVISOR},
+)
+define("max", lambda m, a, x, y: m.maximum(x, y), commutative=True)
+define("min", lambda m, a, x, y: m.minimum(x, y), commutative=True)
+define(
+    "pow",
+    lambda m, a, x, y: m.power(x, y),
+    finite=False,
+    neutral=1.0,
+    integers={1: IntegerUse.EXPONENT},
+)
 define(
     "mod",
-    lambda attrs, a, b: np.fmod(a, b) if attrs.fmod else np.mod(a, b),
+    lambda m, a, x, y: m.fmod(x, y) if a.fmod else m.remainder(x, y),
     attrs=ModAttrs,
     finite=False,
     integers={1: IntegerUse.DIVISOR},
 )
-define("equal", lambda _, a, b: a == b, kind="any", result="bool", commutative=True)
-define("greater", lambda _, a, b: a > b, result="bool")
-define("less", lambda _, a, b: a < b, result="bool")
-define("greater_equal", lambda _, a, b: a >= b, result="bool")
-define("less_equal", lambda _, a, b: a <= b, result="bool")
-define("and", lambda _, a, b: a & b, kind="bool", commutative=True)
-define("or", lambda _, a, b: a | b, kind="bool", commutative=True)
-define("xor", lambda _, a, b: a ^ b, kind="bool", commutative=True)
+define("equal", lambda m, a, x, y: m.equal(x, y), kind="any", result="bool", commutative=True)
+define("greater", lambda m, a, x, y: x > y, result="bool")
+define("less", lambda m, a, x, y: x < y, result="bool")
+define("greater_equal", lambda m, a, x, y: x >= y, result="bool")
+define("less_equal", lambda m, a, x, y: x <= y, result="bool")
+define("and", lambda m, a, x, y: m.logical_and(x, y), kind="bool", commutative=True)
+define("or", lambda m, a, x, y: m.logical_or(x, y), kind="bool", commutative=True)
+define("xor", lambda m, a, x, y: m.logical_xor(x, y), kind="bool", commutative=True)
 
 
 @register
-class PRelu(OpDef[Attrs]):
+class PRelu(Elementwise):
     """Leaky relu with a slope that broadcasts to x (He et al., arXiv 1502.01852, equation 1)."""
 
     name = "prelu"
     inputs = (2, 2)
-    elementwise = True
+    formula = staticmethod(lambda m, a, x, slope: m.where(x < 0, slope * x, x))
     finite = True
     neutral = 1.0
 
@@ -111,21 +105,17 @@ class PRelu(OpDef[Attrs]):
         must_broadcast_to(x.shape, "The slope", slope.shape)
         return (TensorType(x.shape, x.dtype),)
 
-    def reference(self, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
-        x, slope = array(inputs, 0), array(inputs, 1)
-        return (np.where(x < 0, slope * x, x),)
-
     def cost(self, attrs: Attrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
         return Cost(parameters=required(inputs, 1, "slope").size, other=outputs[0].size)
 
 
 @register
-class Where(OpDef[Attrs]):
+class Where(Elementwise):
     """a where the condition holds, else b; all three broadcast."""
 
     name = "where"
     inputs = (3, 3)
-    elementwise = True
+    formula = staticmethod(lambda m, a, condition, yes, no: m.where(condition, yes, no))
     finite = True
     zeroed_by = (0,)
 
@@ -134,6 +124,3 @@ class Where(OpDef[Attrs]):
         must_be("bool", condition)
         same_dtype("The branches of where", a, b)
         return (TensorType(broadcast_shapes(condition.shape, a.shape, b.shape), a.dtype),)
-
-    def reference(self, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
-        return (np.where(array(inputs, 0), array(inputs, 1), array(inputs, 2)),)

@@ -12,8 +12,8 @@ from convc.errors import TypeRuleError
 from convc.ir.fields import Fields, seen_whole
 from convc.ir.opdef import Attrs, Cost, OpDef, register
 from convc.ir.traits import Affine
-from convc.ops.binary import divide
 from convc.ops.common import array, must_be, positive_axis, required
+from convc.ops.scalar import divide
 from convc.types import Array, Shape, TensorType
 
 
@@ -58,10 +58,10 @@ def _reduced(shape: Shape, axes: Sequence[int], keepdims: bool) -> Shape:
 
 
 class Reduce(OpDef[ReduceAttrs]):
-    """A reduction given by a NumPy formula (attributes, array, keywords of NumPy's reductions)."""
+    """A reduction given by a NumPy fold (attributes, array, keywords of NumPy's reductions)."""
 
     kind: ClassVar[str]
-    formula: ClassVar[Callable[..., Array]]
+    fold: ClassVar[Callable[..., Array]]
 
     def infer(self, attrs: ReduceAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = required(inputs, 0, "x")
@@ -72,7 +72,7 @@ class Reduce(OpDef[ReduceAttrs]):
         x = array(inputs, 0)
         where = {"axis": attrs.axes, "keepdims": attrs.keepdims}
         with np.errstate(all="ignore"):  # log(0) and the mean of nothing are inf and NaN by definition
-            return (np.asarray(type(self).formula(attrs, x, where), x.dtype),)
+            return (np.asarray(type(self).fold(attrs, x, where), x.dtype),)
 
     def cost(
         self, attrs: ReduceAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]
@@ -99,7 +99,7 @@ def _seen(x: Fields, shape: Shape, axes: Sequence[int], keepdims: bool) -> Field
 
 def define(
     name: str,
-    formula: Callable[[Any, Array, dict[str, Any]], Array],
+    fold: Callable[[Any, Array, dict[str, Any]], Array],
     *,
     attrs: type[Attrs] = ReduceAttrs,
     kind: str = "number",
@@ -110,7 +110,7 @@ def define(
     """Register a reduction; `kind` of input as in `must_be`, `of_one`: one element is its own result."""
     members = {
         "finite": True, **traits,
-        "name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind,
+        "name": name, "fold": staticmethod(fold), "attrs": attrs, "kind": kind,
         "passes": lambda self, attrs: passes, "identity": lambda self, attrs: of_one and attrs.keepdims,
         "__module__": __name__,
     }  # fmt: skip

@@ -12,7 +12,10 @@ import numpy as np
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, OpDef, register
 from convc.ir.traits import Affine
+from convc.ops import scalar
 from convc.ops.common import array, must_be, required
+from convc.ops.elementwise import Elementwise
+from convc.ops.scalar import Formula
 from convc.types import DTYPES, Array, TensorType
 
 
@@ -83,22 +86,16 @@ class CastAttrs(Attrs):
     dtype: str
 
 
-class Unary(OpDef[Attrs]):
-    """A NumPy formula. The output has the input's shape, and its dtype unless `result`."""
+class Unary(Elementwise):
+    """A function of one number. The output has the input's shape, and its dtype unless `result`."""
 
-    elementwise = True
     kind: ClassVar[str]
-    formula: ClassVar[Callable[[Any, Array], Array]]
     result: ClassVar[str]
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = required(inputs, 0, "x")
         must_be(self.kind, x)
         return (TensorType(x.shape, self.result or x.dtype),)
-
-    def reference(self, attrs: Attrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
-        with np.errstate(all="ignore"):  # log(-1) and the like are NaN by definition
-            return (np.asarray(type(self).formula(attrs, array(inputs, 0))),)
 
 
 Condition = Callable[[Any], bool]
@@ -107,7 +104,7 @@ Condition = Callable[[Any], bool]
 
 def define(
     name: str,
-    formula: Callable[[Any, Array], Array],
+    formula: Formula,
     *,
     finite: bool,
     monotone: bool | Condition,
@@ -133,83 +130,39 @@ def _method(told: bool | Condition) -> Callable[[Any, Any], bool]:
     return (lambda self, attrs: told) if isinstance(told, bool) else (lambda self, attrs: told(attrs))
 
 
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + e^-x), without overflow."""
-    small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
+def _function(name: str) -> Formula:
+    """The formula that is a function of `Arithmetic` by itself."""
+    return lambda m, a, x: getattr(m, name)(x)
 
 
-def softplus(x: Array) -> Array:
-    """log(1 + e^x), without overflow."""
-    return np.asarray(np.logaddexp(0, x))
-
-
-def erf(x: Array) -> Array:
-    """The error function, which NumPy lacks."""
-    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x))
-
-
-def gelu(attrs: GeluAttrs, x: Array) -> Array:
-    """x times the normal distribution function of x."""
-    if attrs.approximate == "tanh":
-        return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
-    return np.asarray(0.5 * x * (1 + erf(x / math.sqrt(2))))
-
-
-def shrink(attrs: ShrinkAttrs, x: Array) -> Array:
-    """Soft (bias = lambd) or hard (bias = 0) shrinkage."""
-    return np.asarray(
-        np.where(x > attrs.lambd, x - attrs.bias, np.where(x < -attrs.lambd, x + attrs.bias, 0))
-    )
-
-
-def clip(attrs: ClipAttrs, x: Array) -> Array:
-    """Limit to [min, max]; for integers the limits are first brought into the range of their dtype."""
-    low, high = attrs.min, attrs.max
-    if x.dtype.kind in "iu":
-        info = np.iinfo(x.dtype)
-        low = info.min if low <= info.min else min(math.ceil(low), info.max)
-        high = info.max if high >= info.max else max(math.floor(high), info.min)
-    return np.asarray(np.minimum(np.maximum(x, x.dtype.type(low)), x.dtype.type(high)))
-
-
-for _name, _function in {
-    "floor": np.floor, "ceil": np.ceil,
-    "round": np.rint,  # halves to even, as ONNX asks
-}.items():  # fmt: skip
-    define(_name, lambda a, x, f=_function: f(x), finite=True, monotone=True, exact=True, idempotent=True)  # type: ignore[misc]
-for _name, _function in {
-    "atan": np.arctan, "tanh": np.tanh, "asinh": np.arcsinh,
-}.items():  # fmt: skip
-    define(_name, lambda a, x, f=_function: f(x), finite=True, monotone=True)  # type: ignore[misc]
-for _name, _function in {"sin": np.sin, "cos": np.cos, "tan": np.tan}.items():
-    define(_name, lambda a, x, f=_function: f(x), finite=True, monotone=False)  # type: ignore[misc]
+for _name, _own in {"floor": "floor", "ceil": "ceil", "round": "rint"}.items():
+    define(_name, _function(_own), finite=True, monotone=True, exact=True, idempotent=True)
+for _name in ("atan", "tanh", "asinh", "erf", "sigmoid"):
+    define(_name, _function(_name), finite=True, monotone=True)
+for _name in ("sin", "cos", "tan"):
+    define(_name, _function(_name), finite=True, monotone=False)
 # These leave float32's range, or are NaN or infinite outside of their domain, which the lanes beyond the
 # channels need not respect.
-for _name, _function in {"exp": np.exp, "sinh": np.sinh}.items():
-    define(_name, lambda a, x, f=_function: f(x), finite=False, monotone=True)  # type: ignore[misc]
-for _name, _function in {
-    "log": np.log, "sqrt": np.sqrt, "asin": np.arcsin, "acosh": np.arccosh, "atanh": np.arctanh,
-    "acos": np.arccos, "cosh": np.cosh, "reciprocal": np.reciprocal,
-}.items():  # fmt: skip
-    define(_name, lambda a, x, f=_function: f(x), finite=False, monotone=False)  # type: ignore[misc]
+for _name in ("exp", "sinh"):
+    define(_name, _function(_name), finite=False, monotone=True)
+for _name in ("log", "sqrt", "asin", "acosh", "atanh", "acos", "cosh"):
+    define(_name, _function(_name), finite=False, monotone=False)
+define("reciprocal", lambda m, a, x: 1 / x, finite=False, monotone=False)
 
-define("erf", lambda a, x: erf(x), finite=True, monotone=True)
-define("sigmoid", lambda a, x: sigmoid(x), finite=True, monotone=True)
-define("softplus", lambda a, x: softplus(x), finite=True, monotone=True)
-define("softsign", lambda a, x: x / (1 + np.abs(x)), finite=True, monotone=True)
-define("hard_swish", lambda a, x: x * np.clip(x / 6 + 0.5, 0, 1), finite=True, monotone=False)
-define("mish", lambda a, x: x * np.tanh(softplus(x)), finite=True, monotone=False)
+define("softplus", scalar.softplus, finite=True, monotone=True)
+define("softsign", lambda m, a, x: x / (1 + m.abs(x)), finite=True, monotone=True)
+define("hard_swish", lambda m, a, x: x * scalar.unit(m, x * (1 / 6) + 0.5), finite=True, monotone=False)
+define("mish", scalar.mish, finite=True, monotone=False)
 define(
     "hard_sigmoid",
-    lambda a, x: np.clip(a.alpha * x + a.beta, 0, 1),
+    lambda m, a, x: scalar.unit(m, a.alpha * x + a.beta),
     attrs=HardSigmoidAttrs,
     finite=True,
     monotone=lambda a: a.alpha >= 0,
 )
 define(
     "leaky_relu",
-    lambda a, x: np.where(x < 0, a.alpha * x, x),
+    lambda m, a, x: m.where(x < 0, a.alpha * x, x),
     attrs=LeakyReluAttrs,
     finite=True,
     monotone=lambda a: a.alpha >= 0,
@@ -217,21 +170,15 @@ define(
 )
 define(
     "elu",
-    lambda a, x: np.where(x < 0, a.alpha * np.expm1(x), x),
+    lambda m, a, x: scalar.elu(m, a.alpha, x),
     attrs=AlphaAttrs,
     finite=True,
     monotone=lambda a: a.alpha >= 0,
 )
-define(
-    "celu",
-    lambda a, x: np.maximum(x, 0) + np.minimum(a.alpha * np.expm1(x / a.alpha), 0),
-    attrs=AlphaAttrs,
-    finite=True,
-    monotone=lambda a: a.alpha > 0,
-)
+define("celu", scalar.celu, attrs=AlphaAttrs, finite=True, monotone=lambda a: a.alpha > 0)
 define(
     "thresholded_relu",
-    lambda a, x: np.where(x > a.alpha, x, 0),
+    lambda m, a, x: m.where(x > a.alpha, x, 0),
     attrs=AlphaAttrs,
     finite=True,
     idempotent=True,
@@ -239,17 +186,17 @@ define(
 )
 define(
     "selu",
-    lambda a, x: a.gamma * np.where(x < 0, a.alpha * np.expm1(x), x),
+    lambda m, a, x: a.gamma * scalar.elu(m, a.alpha, x),
     attrs=SeluAttrs,
     finite=True,
     monotone=lambda a: a.alpha >= 0 and a.gamma >= 0,
 )
-define("swish", lambda a, x: x * sigmoid(a.alpha * x), attrs=SwishAttrs, finite=True, monotone=False)
-define("gelu", gelu, attrs=GeluAttrs, finite=True, monotone=False)
-define("isnan", lambda a, x: np.isnan(x), result="bool", finite=True, monotone=False, exact=True)
+define("swish", lambda m, a, x: x * m.sigmoid(a.alpha * x), attrs=SwishAttrs, finite=True, monotone=False)
+define("gelu", scalar.gelu, attrs=GeluAttrs, finite=True, monotone=False)
+define("isnan", _function("isnan"), result="bool", finite=True, monotone=False, exact=True)
 define(
     "relu",
-    lambda a, x: np.maximum(x, x.dtype.type(0)),
+    lambda m, a, x: m.at_least(x, 0),
     kind="number",
     finite=True,
     monotone=True,
@@ -259,7 +206,7 @@ define(
 )
 define(
     "abs",
-    lambda a, x: np.abs(x),
+    _function("abs"),
     kind="number",
     finite=True,
     monotone=False,
@@ -269,37 +216,29 @@ define(
 )
 define(
     "neg",
-    lambda a, x: np.negative(x),
+    _function("negative"),
     kind="number",
     finite=True,
     monotone=False,
     passes=Affine.SCALE | Affine.NEGATIVE,
     exact=True,
 )
-define(
-    "sign", lambda a, x: np.sign(x), kind="number", finite=True, monotone=True, exact=True, idempotent=True
-)
-define(
-    "shrink",
-    shrink,
-    attrs=ShrinkAttrs,
-    finite=True,
-    monotone=False,  # NaN becomes 0
-)
+define("sign", _function("sign"), kind="number", finite=True, monotone=True, exact=True, idempotent=True)
+define("shrink", scalar.shrink, attrs=ShrinkAttrs, finite=True, monotone=False)  # NaN becomes 0
 define(
     "clip",
-    clip,
+    scalar.clip,
     attrs=ClipAttrs,
     kind="number",
     finite=True,
     monotone=True,
     identity=lambda a: a.min == -math.inf and a.max == math.inf,
 )
-define("not", lambda a, x: np.logical_not(x), kind="bool", finite=True, monotone=False, exact=True)
+define("not", _function("logical_not"), kind="bool", finite=True, monotone=False, exact=True)
 for _name in ("identity", "dropout"):
     define(
         _name,
-        lambda a, x: x,
+        lambda m, a, x: x,
         kind="any",
         finite=True,
         monotone=True,
@@ -317,7 +256,7 @@ class Cast(OpDef[CastAttrs]):
 
     name = "cast"
     attrs = CastAttrs
-    elementwise = True
+    formula = staticmethod(lambda m, a, x: m.cast(x, a.dtype))
     moves = True
     exact = True
     finite = True
