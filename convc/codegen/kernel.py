@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from convc import schedules
 from convc.codegen.cache import ObjectCache
 from convc.codegen.pipeline import PIPELINE
 from convc.errors import CompileError
@@ -69,26 +67,19 @@ class Kernel:
         return f"convc_{self.lowering}_{digest[:24]}"
 
 
+APART = {"cli", "frontends", "report", "tune"}
+"""Rooms that no kernel depends on: any other one is taken for a source of kernels."""
+
+
 @lru_cache(maxsize=1)
 def _sources_digest() -> str:
     """Digest of convc's own sources and of TVM's version: a change makes cached kernels stale."""
     digest = hashlib.sha256(tvm.__version__.encode())
-    for package in ("convc", "convc.schedules"):
-        for file in _sources(resources.files(package)):
-            digest.update(file.read_bytes())
+    for package in (Path(__file__).parents[1], Path(schedules.__file__).parent):
+        for file in sorted(package.rglob("*.py")):
+            if not APART.intersection(file.relative_to(package).parts):
+                digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-# Rooms that no kernel depends on: any other one is taken for a source of kernels.
-APART = ("cli", "frontends", "report", "tune")
-
-
-def _sources(folder: Traversable) -> Iterator[Traversable]:
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir() and entry.name not in APART:
-            yield from _sources(entry)
-        elif entry.name.endswith(".py"):
-            yield entry
 
 
 def llvm_target(target: Target, *, sums: bool = True) -> Any:
