@@ -112,8 +112,14 @@ def test_the_shortest_vectors() -> None:
     assert_cases([*layers, *CASES[100::12]], Case.graph, "x86-64")
 
 
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the tests of this file share, the runtime's own code in it."""
+    return tmp_path_factory.mktemp("unoptimised")
+
+
 @pytest.fixture
-def unoptimised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def unoptimised(monkeypatch: pytest.MonkeyPatch, apart: Path) -> None:
     """LLVM translates kernels as they are, in half the time; they are kept apart from those of users.
 
     For tests of layouts and of choices. What LLVM's optimisation makes of each operator, others test.
@@ -124,7 +130,7 @@ def unoptimised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return tvm.target.Target({**target(machine, sums=sums).export(), "opt-level": 0})
 
     monkeypatch.setattr(kernel, "llvm_target", quick)
-    monkeypatch.setenv("CONVC_CACHE", str(tmp_path))
+    monkeypatch.setenv("CONVC_CACHE", str(apart))
 
 
 def _blockable(kind: TensorType | None) -> bool:

@@ -35,7 +35,7 @@ from convc.lowering.winograd import (
 )
 from convc.schedules.base import NotApplicable
 from convc.schedules.cpu import SCHEDULES
-from convc.tiling.winograd import Group, best_group, fits_registers, groups, tile_counts
+from convc.tiling.winograd import Group, best_group, fits_registers, groups, seconds, tile_counts
 from convc.workload import ConvShape
 
 RELU = Step("relu")
@@ -297,6 +297,16 @@ def test_groups_fit_registers_and_cover_the_map():
         best = best_group(s, 4, MACHINE)[1]
         assert isinstance(best, Group)
         assert best.t_tile * best.k_tile >= 4
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda target: target.lanes)
+def test_the_best_group_is_the_cheapest_of_all(machine):
+    """What cannot be the best by its arithmetic alone is not priced."""
+    for m, case in CASES:
+        w = workload(case, LOWERINGS[m], machine)
+        s = ConvShape.of(w)
+        cheapest = min(seconds(s, m, g, machine) for g in groups(s, m, machine))
+        assert best_group(s, m, machine)[0] == pytest.approx(cheapest, rel=1e-12)
 
 
 def test_packed_weights_are_transformed_and_padded():

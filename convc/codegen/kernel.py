@@ -17,6 +17,7 @@ from typing import Any
 from convc import schedules
 from convc.codegen.cache import ObjectCache
 from convc.codegen.pipeline import PIPELINE
+from convc.codegen.schedule import Schedule
 from convc.errors import CompileError
 from convc.ir import opdef
 from convc.lowering.base import Lowering
@@ -27,7 +28,7 @@ from convc.workload import Workload
 
 import tvm  # isort: skip
 import tvm_ffi  # isort: skip
-from tvm import s_tir, tirx  # isort: skip
+from tvm import tirx  # isort: skip
 from tvm.ir import PointerType, PrimType  # isort: skip
 
 
@@ -99,7 +100,7 @@ def llvm_target(target: Target, *, sums: bool = True) -> Any:
 
 def scheduled(kernel: Kernel, lowering: Lowering, schedule: Any) -> Any:
     """The kernel's PrimFunc after its schedule, with natural strides."""
-    sch = s_tir.Schedule(lowering.compute_for(kernel.workload, kernel.target, kernel.config))
+    sch = Schedule(lowering.compute_for(kernel.workload, kernel.target, kernel.config))
     schedule.apply(sch, kernel.workload, kernel.target, kernel.config)
     return sch.mod["main"]
 

@@ -92,8 +92,25 @@ def even_parts(count: int, longest: int) -> list[int]:
     return list(parts)
 
 
-def groups(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> Iterator[Group]:
-    """All groups worth considering."""
+@dataclass(frozen=True, order=True)
+class RegisterTile:
+    """Tiles by images, rows and columns whose sums a kernel keeps in registers, for `k_tile` vectors each."""
+
+    images: int
+    rows: int
+    cols: int
+    k_tile: int
+
+    @property
+    def sums(self) -> Tile:
+        """The tile of the product."""
+        return Tile(self.images * self.rows, self.cols, self.k_tile)
+
+
+def register_tiles(
+    s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32
+) -> Iterator[RegisterTile]:
+    """All that are worth considering."""
     rows, cols = (1, *tile_counts(s, m))[-2:]
     blocks = -(-s.oc // target.lanes)
     longest = target.registers - 2
@@ -105,10 +122,20 @@ def groups(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> 
                 for t_images in divisors(s.n):
                     if (t_images > 1 and (t_rows < rows or t_cols < cols)) or (t_rows > 1 and t_cols < cols):
                         continue
-                    if not fits_registers(t_images * t_rows * t_cols, k_tile, target, storage):
-                        continue
-                    found = _groups_of(s, (rows, cols), (t_images, t_rows, t_cols), k_tile, target.lanes)
-                    yield from (g for g in found if whole_phases(s, g))
+                    if fits_registers(t_images * t_rows * t_cols, k_tile, target, storage):
+                        yield RegisterTile(t_images, t_rows, t_cols, k_tile)
+
+
+def groups(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> Iterator[Group]:
+    """All groups worth considering."""
+    for tile in register_tiles(s, m, target, storage):
+        yield from groups_of(tile, s, m, target)
+
+
+def groups_of(tile: RegisterTile, s: ConvShape, m: int, target: Target) -> Iterator[Group]:
+    """Those that are made of one register tile."""
+    tiles = (1, *tile_counts(s, m))[-2:]
+    return (g for g in _made_of(tile, s, tiles, target.lanes) if whole_phases(s, g))
 
 
 def whole_phases(s: ConvShape, g: Group) -> bool:
@@ -117,27 +144,19 @@ def whole_phases(s: ConvShape, g: Group) -> bool:
     return all(count % d == 0 for count, d in sides)
 
 
-def _groups_of(
-    s: ConvShape, tiles: tuple[int, int], register: tuple[int, int, int], k_tile: int, lanes: int
-) -> Iterator[Group]:
-    """Groups that are made of one register tile."""
+def _made_of(tile: RegisterTile, s: ConvShape, tiles: tuple[int, int], lanes: int) -> Iterator[Group]:
     blocks = -(-s.oc // lanes)
-    panels = [k for k in divisors(blocks) if k % k_tile == 0]
+    panels = [k for k in divisors(blocks) if k % tile.k_tile == 0]
+    register = (tile.images, tile.rows, tile.cols)
     most = [-(-total // t) for total, t in zip((s.n, *tiles), register, strict=True)]
     for c in even_parts(most[2], most[2]):
         for r in even_parts(most[1], most[1]) if c == most[2] else [1]:
             for i in divisors(most[0]) if (c, r) == (most[2], most[1]) else [1]:
+                counts = (n * t for n, t in zip((i, r, c), register, strict=True))
+                images, rows, cols = counts
                 for panel in panels:
                     for phased in (False, True):
-                        yield Group(
-                            i * register[0],
-                            r * register[1],
-                            c * register[2],
-                            *register,
-                            k_tile,
-                            panel,
-                            phased,
-                        )
+                        yield Group(images, rows, cols, *register, tile.k_tile, panel, phased)
 
 
 def transform_operations(m: int, r: int, stride: int, *, inverse: bool) -> float:
@@ -200,9 +219,8 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = F
     panels = kb // g.k_panel
 
     # one group, on one thread
-    register = Tile(g.t_images * g.t_rows, g.t_cols, g.k_tile)
-    multiply = frequencies * kb * cb * target.lanes * g.tiles / rate
-    multiply *= tile_cycles(register, cb * target.lanes, target) * (1 + storage.unpacking(target) / g.t_tile)
+    register = RegisterTile(g.t_images, g.t_rows, g.t_cols, g.k_tile)
+    multiply = g.tiles * _product(s, m, register, target, storage)
     forward = TRANSFORM * g.tiles * cb * tiled.forward / rate
     inverse = TRANSFORM * g.tiles * kb * tiled.inverse / rate
     weights = storage.fetched(frequencies * cb * target.lanes * kb * target.lanes, target)
@@ -234,6 +252,24 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = F
         # transforms that spill wait for memory more often
         total += moved / target.memory_bandwidth * (1.0 if frequencies < 1.5 * target.registers else 2.5)
     return (total + seen) * (LARGE if m >= 6 else 1.0) * (STRIDED if set(s.strides) != {1} else 1.0)
+
+
+def _product(s: ConvShape, m: int, register: RegisterTile, target: Target, storage: Storage) -> float:
+    """Seconds of one thread for the products of one tile."""
+    cb, kb = -(-s.ic // target.lanes), -(-s.oc // target.lanes)
+    steps = _tiled(s, m, target.registers).frequencies * kb * cb * target.lanes
+    cycles = tile_cycles(register.sums, cb * target.lanes, target)
+    unpacking = 1 + storage.unpacking(target) / (register.images * register.rows * register.cols)
+    return steps * cycles * unpacking * 2 * target.lanes / target.flops
+
+
+def least_seconds(s: ConvShape, m: int, register: RegisterTile, target: Target, storage: Storage) -> float:
+    """Less than `seconds` of any group of that register tile: arithmetic alone, evenly shared."""
+    tiled = _tiled(s, m, target.registers)
+    cb, kb = -(-s.ic // target.lanes), -(-s.oc // target.lanes)
+    transforms = TRANSFORM * (cb * tiled.forward + kb * tiled.inverse) * 2 * target.lanes / target.flops
+    each = _product(s, m, register, target, storage) + transforms
+    return 0.999 * s.n * tiled.rows * tiled.cols * each / target.threads
 
 
 SPILL = 5.0
@@ -284,5 +320,13 @@ def _spilled(size: float, target: Target) -> float:
 @lru_cache(maxsize=1024)
 def best_group(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> tuple[float, Group]:
     """The predicted time of the fastest group, and that group."""
-    priced = ((seconds(s, m, g, target, storage), g) for g in groups(s, m, target, storage))
-    return min(priced, key=lambda entry: entry[0])
+    tiles = enumerate(register_tiles(s, m, target, storage))
+    bounded = sorted((least_seconds(s, m, t, target, storage), i, t) for i, t in tiles)
+    best: list[tuple[float, int, Group]] = []
+    for bound, index, tile in bounded:
+        if best and bound > best[0][0]:
+            break
+        priced = ((seconds(s, m, g, target, storage), index, g) for g in groups_of(tile, s, m, target))
+        best = sorted([*priced, *best], key=lambda entry: entry[:2])[:1]
+    ((time, _, group),) = best
+    return time, group

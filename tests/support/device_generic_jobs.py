@@ -13,9 +13,9 @@ from cases import CASES
 from device_batch import emulate_all, run_serially
 from device_jobs import in_precision
 from generic_jobs import Job, assert_close, jobs_of
-from kernels import tvm
 
 from convc.codegen.device import DeviceCode, generate
+from convc.codegen.schedule import Schedule
 from convc.ir import Step
 from convc.lowering.device_generic import DeviceGeneric
 from convc.schedules.cuda import generic
@@ -34,7 +34,7 @@ class DeviceGenericJob(Job):
 
     def function(self, config: Any = None) -> Any:
         """The scheduled kernel."""
-        sch = tvm.s_tir.Schedule(LOWERING.compute(self.w, self.target))
+        sch = Schedule(LOWERING.compute(self.w, self.target))
         generic.apply(sch, self.w, self.target, config or generic.default(self.w, self.target))
         return sch.mod["main"]
 

@@ -18,6 +18,7 @@ from serial_check import build_serial
 from convc.codegen.device import DeviceCode, Scratch, generate
 from convc.codegen.gpus import cuda_target
 from convc.codegen.machine import resolve
+from convc.codegen.schedule import Schedule
 from convc.ir import Step
 from convc.lowering.base import Lowering
 from convc.schedules.base import Config
@@ -67,7 +68,7 @@ class DeviceJob:
 
     def function(self, **options: Any) -> Any:
         """The scheduled PrimFunc."""
-        sch = tvm.s_tir.Schedule(self.lowering.compute(self.workload, self.target))
+        sch = Schedule(self.lowering.compute(self.workload, self.target))
         SCHEDULES[self.lowering.schedule].apply(sch, self.workload, self.target, self.config, **options)
         return sch.mod["main"]
 

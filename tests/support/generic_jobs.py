@@ -11,6 +11,7 @@ from case import Case
 from kernels import TARGETS, tvm
 
 import convc.codegen.pipeline as pipeline
+from convc.codegen.schedule import Schedule
 from convc.ir import Step, opdef
 from convc.lowering.generic import Generic
 from convc.schedules.cpu import generic
@@ -66,7 +67,7 @@ class Job:
 
     def function(self, config: Any = None) -> Any:
         """The scheduled kernel."""
-        sch = tvm.s_tir.Schedule(GENERIC.compute(self.w, self.target))
+        sch = Schedule(GENERIC.compute(self.w, self.target))
         generic.apply(sch, self.w, self.target, config or generic.default(self.w, self.target))
         return sch.mod["main"]
 

@@ -11,6 +11,7 @@ from case import Case
 
 import convc.codegen.pipeline as pipeline
 from convc.codegen.machine import this_machine
+from convc.codegen.schedule import Schedule
 from convc.ir import Step, opdef
 from convc.lowering.base import Lowering
 from convc.schedules.base import Config
@@ -69,7 +70,7 @@ class Job:
 
     def function(self) -> Any:
         """The scheduled PrimFunc."""
-        sch = tvm.s_tir.Schedule(self.lowering.compute_for(self.workload, self.target, self.config))
+        sch = Schedule(self.lowering.compute_for(self.workload, self.target, self.config))
         self.schedule.apply(sch, self.workload, self.target, self.config)
         return sch.mod["main"]
 
