@@ -168,7 +168,7 @@ class Assignment:
         for axis, sides in enumerate(halo):
             shape[2 + axis] += sum(sides)
         zeros = math.prod(shape) - math.prod(kind.physical)
-        nbytes = zeros * np.dtype(kind.dtype).itemsize
+        nbytes = zeros * kind.itemsize
         return memory_seconds(nbytes, self.selector.target.with_threads(1))
 
     def _is_callers(self, value: Value) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convc.dtype import DType
 from convc.errors import InputError
 from convc.ir import Graph, Node, Value, opdef
 from convc.ir.traits import IntegerUse
@@ -96,7 +97,7 @@ def random_feeds(inputs: Sequence[TensorInfo], seed: int = 0) -> dict[str, Array
     rng = np.random.default_rng(seed)
 
     def draw(info: TensorInfo) -> Array:
-        floats = info.dtype.startswith("float")
+        floats = DType.of(info.dtype).is_float
         values: Any = rng.standard_normal(info.shape) if floats else rng.integers(0, 2, info.shape)
         return np.asarray(values).astype(info.dtype)
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from convc.aliases import concatenated, is_reinterpretation, slices_of_whole
 from convc.allocate import ALIGNMENT, Piece, pack
+from convc.dtype import BFLOAT16
 from convc.ir import Graph, Node, Value, opdef
 from convc.program import Argument, Clear, Location, Program, Run
 from convc.select import Choice
 from convc.target import Target
-from convc.types import Array, Shape, TensorType, numpy_dtype
+from convc.types import Array, Shape, TensorType
 from convc.views import Placement, Region, Root, slice_region
 from convc.workload import Halo, Workload, widest
 
@@ -90,7 +91,7 @@ class Constants:
     def add(self, packed: Array) -> Location:
         """Where a packed array lies, which is put behind the others."""
         packed = np.ascontiguousarray(packed)
-        if packed.dtype == numpy_dtype("bfloat16"):
+        if packed.dtype == BFLOAT16.numpy:
             packed = packed.view("uint16")  # which files and buffers can hold
         offset = -(-self.nbytes // ALIGNMENT) * ALIGNMENT
         self.arrays.append((offset, packed))
@@ -241,7 +242,7 @@ def _runs(numbers: Iterable[int]) -> list[range]:
 
 def _pieces(root: Root) -> list[Piece]:
     """Neighbouring boxes with equal lives, as runs of bytes."""
-    box = root.box * numpy_dtype(root.dtype).itemsize
+    box = root.box * root.dtype.nbytes
     lives: dict[tuple[int, int], list[int]] = {}
     for number in sorted(root.lives):
         lives.setdefault(root.lives[number], []).append(number)
@@ -262,14 +263,14 @@ def _argument(place: Region | Location, shape: Shape, halo: Halo) -> Argument:
     for axis, (before, after) in enumerate(halo):
         start -= before * place.strides[2 + axis]
         extents[2 + axis] += before + after
-    itemsize = numpy_dtype(root.dtype).itemsize
+    itemsize = root.dtype.nbytes
     location = Location(root.space, root.index, root.offset + start * itemsize)
     return Argument(location, place.compact_strides(tuple(extents)), itemsize)
 
 
 def _clear(node: Node, root: Root, boxes: range) -> Clear:
     spatial = len(root.halo)
-    itemsize = numpy_dtype(root.dtype).itemsize
+    itemsize = root.dtype.nbytes
     return Clear(
         node,
         Location(root.space, root.index, root.offset + boxes.start * root.box * itemsize),

@@ -14,7 +14,7 @@ import numpy as np
 
 from convc.evaluate import Exact
 from convc.ir import Node, opdef
-from convc.types import ROUNDING, Array, TensorType, numpy_dtype
+from convc.types import Array, TensorType
 
 FLUSHED = ("float32", "float64")
 """Dtypes whose denormal numbers processors flush; those of float16 are computed with as float32."""
@@ -40,7 +40,7 @@ class Stored(Exact):
     def store(self, array: Array, kind: TensorType) -> Array:
         if not kind.is_float:
             return array
-        dtype = numpy_dtype(kind.dtype)
+        dtype = kind.dtype.numpy
         with np.errstate(over="ignore", under="ignore"):
             stored: Array = array.astype(dtype).astype("float64")
         if kind.dtype in FLUSHED and not self.keep_denormals:
@@ -82,9 +82,9 @@ class Perturbed(Stored):
         finite = np.isfinite(found)
         size = np.where(finite, np.abs(terms), 0.0)
         if definition.elementwise:
-            amplitude = FUNCTION * ROUNDING[kind.dtype] * size
+            amplitude = FUNCTION * kind.dtype.rounding * size
         else:
-            error = self._errors.get(node.name, SUM) + ROUNDING[kind.dtype]
+            error = self._errors.get(node.name, SUM) + kind.dtype.rounding
             amplitude = error * (size if self._elementwise else size.max(initial=0.0))
         if definition.linear:
             inexact = found != 0  # however computed, a sum of zeros is one

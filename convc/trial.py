@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from convc.draw import ancestors
+from convc.dtype import DType
 from convc.evaluate import EXACT, Exact, evaluate
 from convc.ir import Graph
 from convc.judge import Judgement, explain
 from convc.rounding import Perturbed
 from convc.runtime.manifest import Manifest
 from convc.runtime.module import Module
-from convc.types import ROUNDING, Array
+from convc.types import Array
 
 CONSTANT_ERROR = 1e-5
 """How far off an element may be, relative to itself, of an output that no input was seen to change."""
@@ -143,7 +144,7 @@ class Trial:
     def _limit_of(self, found: Array) -> float:
         if self._by_element:
             return 0.0  # each element is held against references with errors
-        rounding = ROUNDING.get(found.dtype.name, 0.0)
+        rounding = DType.of(found.dtype.name).rounding
         return max(self._limit, DTYPE_FACTOR * rounding)
 
     def _tells(self, name: str, run: int) -> bool:

@@ -9,33 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convc.dtype import FLOAT32, DType
+
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-
-DTYPES = (
-    "float32", "float64", "float16", "int8", "int16", "int32", "int64",
-    "uint8", "uint16", "uint32", "uint64", "bool", "bfloat16",
-)  # fmt: skip
-
-
-ROUNDING = {
-    "float64": 2.0**-53,
-    "float32": 2.0**-24,
-    "tf32": 2.0**-10,
-    "float16": 2.0**-11,
-    "bfloat16": 2.0**-8,
-}
-"""Largest relative error of a number that is rounded to a precision; tensor cores cut tf32 off."""
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The NumPy dtype of that name; bfloat16 is one that the package ml_dtypes adds."""
-    if name == "bfloat16":
-        import ml_dtypes
-
-        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return found
-    return np.dtype(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +60,18 @@ PLAIN = Layout()
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """Logical shape, dtype and storage layout of a tensor. Printed as `float32[1,64,56,56]{c16}`."""
+    """Logical shape, number format and storage layout of a tensor. Printed as `float32[1,64,56,56]{c16}`.
+
+    The name of a format will do for it.
+    """
 
     shape: Shape
-    dtype: str = "float32"
+    dtype: DType = FLOAT32
     layout: Layout = PLAIN
+
+    def __post_init__(self) -> None:
+        if type(self.dtype) is not DType:  # a name
+            object.__setattr__(self, "dtype", DType.of(self.dtype))
 
     @property
     def rank(self) -> int:
@@ -112,12 +96,12 @@ class TensorType:
     @property
     def itemsize(self) -> int:
         """Bytes of an element."""
-        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+        return self.dtype.nbytes
 
     @property
     def is_float(self) -> bool:
         """Whether elements are floating-point numbers."""
-        return self.dtype.startswith("float") or self.dtype == "bfloat16"
+        return self.dtype.is_float
 
     def with_layout(self, layout: Layout) -> TensorType:
         """The same tensor, stored differently."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convc.draw import random_feeds, random_inputs, several_inputs
+from convc.dtype import DType
 from convc.errors import VerificationError
 from convc.evaluate import evaluate_node, wide
 from convc.ir import Graph, Node, Value
@@ -14,7 +15,7 @@ from convc.progress import Progress
 from convc.runtime.compare import relative_error
 from convc.runtime.module import Module
 from convc.trial import Trial, arithmetics, by_element
-from convc.types import ROUNDING, Array
+from convc.types import Array
 
 if TYPE_CHECKING:
     from convc.compiler import Compilation
@@ -36,7 +37,7 @@ TOLERANCE = 1e-3
 
 def allowed_error(max_error: float, precision: str) -> float:
     """How far a network may be off: by some layers' errors, that of float32 sums being 1e-5 at most."""
-    return TOLERANCE_FACTOR * max(max_error, 1e-5, ROUNDING[precision])
+    return TOLERANCE_FACTOR * max(max_error, 1e-5, DType.of(precision).rounding)
 
 
 def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:

@@ -21,6 +21,7 @@ from convc.aliases import (
     overwritable,
     slices_of_whole,
 )
+from convc.dtype import DType
 from convc.ir import Graph, Node, Value
 from convc.program import Space
 from convc.types import Shape, TensorType
@@ -38,7 +39,7 @@ class Root:
 
     space: Space
     shape: Shape
-    dtype: str
+    dtype: DType
     index: int = 0
     halo: Halo = ()
     offset: int = 0

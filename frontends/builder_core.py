@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import convc.ops  # noqa: F401  fills the registry of operators
+from convc.dtype import DType
 from convc.errors import ConvcError, GraphError, TypeRuleError
 from convc.frontends.weights import Parameter, Weights, fit
 from convc.ir.attributes import declared
 from convc.ir.graph import Graph, Value
 from convc.ir.opdef import Attrs, opdef
-from convc.types import DTYPES, Array, Shape, TensorType
+from convc.types import Array, Shape, TensorType
 
 F = TypeVar("F", bound=Callable[..., Any])
 Ints = int | Sequence[int]
@@ -282,7 +283,7 @@ class NetworkBase:
         full = self._name(kind or op, name)
         dtype = next((x.dtype for x in operands if isinstance(x, Tensor)), "float32")
         types = [x.value.type if isinstance(x, Tensor) else _type_of(x, dtype) for x in operands]
-        types += [None if p is None else TensorType(p.shape, dtype) for p in parameters]
+        types += [None if p is None else TensorType(p.shape, DType.of(dtype)) for p in parameters]
         definition.infer(attrs, types)
         arrays = [None if p is None else (p.part, self._weights.take(full, p, dtype)) for p in parameters]
         values = self._values(operands, full, dtype)
@@ -346,13 +347,11 @@ class NetworkBase:
         return part if len(kept) == x.rank else self.apply("reshape", part, shape=tuple(kept))
 
 
-def _known(dtype: DTypeLike) -> str:
-    """The name of a dtype that is given by it, or as NumPy's. Raises TypeRuleError for an unknown one."""
+def _known(dtype: DTypeLike) -> DType:
+    """The format that is given by its name, or as NumPy's. Raises TypeRuleError for an unknown one."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", str(dtype)))
-    if name not in DTYPES:
-        raise TypeRuleError(f"The dtype '{name}' is unknown.", hint=f"Known are: {', '.join(DTYPES)}.")
-    return str(name)
+    return DType.of(str(name))
 
 
 def _type_of(operand: Array | float | None, dtype: str) -> TensorType | None:
-    return None if operand is None else TensorType(tuple(np.shape(operand)), dtype)
+    return None if operand is None else TensorType(tuple(np.shape(operand)), DType.of(dtype))

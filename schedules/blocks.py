@@ -9,6 +9,8 @@ import tvm_ffi
 from tvm import tirx
 from tvm.ir.expr import Call, TensorLoad
 
+from convc.dtype import DType
+
 Schedule = Any
 Block = Any
 Loop = Any
@@ -92,7 +94,7 @@ def nest(sch: Schedule, block: Block) -> Nest:
         steps,
         tuple(accesses),
         operations,
-        _itemsize(str(body.writes[0].source.dtype)),
+        DType.of(str(body.writes[0].source.dtype)).nbytes,
     )
 
 
@@ -112,11 +114,6 @@ def chooses(sch: Schedule, block: Block) -> bool:
 
     tvm_ffi.structural_walk(sch.get(block).body, [(kind, visit) for kind in _CHOICES])
     return found
-
-
-def _itemsize(dtype: str) -> int:
-    digits = "".join(c for c in dtype if c.isdigit())
-    return int(digits) // 8 if digits else 1
 
 
 def _buffer(node: Any) -> Any:

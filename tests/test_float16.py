@@ -10,13 +10,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import convc
+from convc.dtype import FLOAT16
 from convc.errors import VerificationError
 from convc.evaluate import evaluate
 from convc.frontends.onnx import read, to_onnx
-from convc.types import ROUNDING, Array
+from convc.types import Array
 from convc.verify import random_inputs
 
-HALF = ROUNDING["float16"]
+HALF = FLOAT16.rounding
 LAYER_ERROR = 1e-5
 
 

@@ -21,13 +21,14 @@ SOURCES = {
     for path in folder.rglob("*.py")
 }
 
-VALUES = ("types", "errors", "files", "target", "settings", "formats", "arguments")
+VALUES = ("dtype", "types", "errors", "files", "target", "settings", "formats", "arguments")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "types": (),
+    "dtype": ("errors",),
+    "types": ("dtype",),
     "errors": (),
     "files": ("errors",),
-    "target": ("types", "errors"),
+    "target": ("dtype", "types", "errors"),
     "settings": ("types", "errors"),
     "ir": VALUES,
     "ops": (*VALUES, "ir"),

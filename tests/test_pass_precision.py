@@ -9,6 +9,7 @@ import pytest
 from pass_checks import CONV, PADDED, graph_of, random_inputs, text_of
 
 from convc.compiler import Options, plan
+from convc.dtype import DType
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.frontends.onnx import read, to_onnx
@@ -16,7 +17,7 @@ from convc.ir import Graph, verify
 from convc.passes.convert_precision import ConvertPrecision
 from convc.passes.remove_identities import RemoveIdentities
 from convc.progress import Progress
-from convc.types import Array, numpy_dtype
+from convc.types import Array
 
 HALVES = ("float16", "bfloat16")
 
@@ -254,7 +255,7 @@ def test_results_are_those_of_rounded_inputs_and_constants(dtype):
 
 def once(array: Array, dtype: str) -> Array:
     """float32 numbers that the half type has."""
-    return array.astype(numpy_dtype(dtype)).astype(np.float32)
+    return array.astype(DType.of(dtype).numpy).astype(np.float32)
 
 
 def test_an_algorithm_is_asked_of_the_layer_and_not_of_the_casts_around() -> None:

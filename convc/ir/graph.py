@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import networkx as nx
 
+from convc.dtype import DType
 from convc.errors import GraphError
 from convc.ir.opdef import Attrs, opdef
 from convc.ir.order import Names, Order
@@ -194,7 +195,7 @@ class Graph:
 
     def add_constant(self, name: str, array: Array) -> Value:
         """Add a constant (weights, shapes). The array must not be changed afterwards."""
-        value = Value(self._names.take(name), TensorType(tuple(array.shape), str(array.dtype)))
+        value = Value(self._names.take(name), TensorType(tuple(array.shape), DType.of(str(array.dtype))))
         self._constants[value] = array
         return value
 
@@ -303,7 +304,7 @@ class Graph:
 
     def set_dtype(self, value: Value, dtype: str) -> None:
         """Change what a result is made of; the caller sees to it that the rules of the operators hold."""
-        value.type = replace(value.type, dtype=dtype)
+        value.type = replace(value.type, dtype=DType.of(dtype))
 
     def set_origin(self, node: Node, origin: Sequence[str]) -> None:
         """Say which nodes of the imported model a node stands for."""

@@ -27,11 +27,12 @@ from typing import Any
 
 import numpy as np
 
+from convc.dtype import DTYPES, DType
 from convc.errors import ConvcError, GraphError, TypeRuleError
 from convc.ir.attributes import declared
 from convc.ir.graph import Graph, Node, Step, Value
 from convc.ir.opdef import Attrs, opdef
-from convc.types import DTYPES, PLAIN, Array, Layout, TensorType
+from convc.types import PLAIN, Array, Layout, TensorType
 
 INLINE = 16
 """Constants of up to so many elements are written out."""
@@ -190,7 +191,7 @@ class _Scanner:
         if not found:
             raise self.error("a type such as float32[1,3,8,8] expected")
         shape = tuple(int(d) for d in found[2].split(",") if d)
-        return TensorType(shape, found[1], Layout(int(found[3])) if found[3] else PLAIN)
+        return TensorType(shape, DType.of(found[1]), Layout(int(found[3])) if found[3] else PLAIN)
 
     def bracketed(self, opening: str, closing: str) -> str:
         """The text between two brackets, which may contain strings."""

@@ -24,7 +24,7 @@ from convc.lowering.functions import widened
 from convc.target import Target
 from convc.tiling.device_depthwise import MOST_ROWS, best_column, column_seconds
 from convc.tiling.registers import memory_seconds
-from convc.types import ROUNDING, Array
+from convc.types import Array
 from convc.workload import OUTPUT, PAD, PRODUCT, ConvShape, Workload
 
 Expr = Any
@@ -106,7 +106,7 @@ class DeviceDepthwise(Lowering):
         return max(memory_seconds(moved, target), arithmetic) + target.launch_seconds
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
-        return sum_error(math.prod(ConvShape.of(w).kernel)) + ROUNDING[w.outputs[0].dtype]
+        return sum_error(math.prod(ConvShape.of(w).kernel)) + w.outputs[0].dtype.rounding
 
 
 def _covered(s: ConvShape) -> tuple[int, ...]:

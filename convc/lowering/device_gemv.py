@@ -25,7 +25,7 @@ from convc.ops.linear import GemmAttrs
 from convc.target import Target
 from convc.tiling.device_gemv import MOST_ROWS, GemvProblem, best_tile, tile_seconds
 from convc.tiling.registers import flatten, memory_seconds, unflatten
-from convc.types import PLAIN, ROUNDING, Array
+from convc.types import PLAIN, Array
 from convc.workload import OUTPUT, PATCHES, PRODUCT, WEIGHTS, Workload
 
 Expr = Any
@@ -106,7 +106,7 @@ class DeviceGemv(Lowering):
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         kind = w.inputs[0]
         assert kind is not None
-        return sum_error(kind.shape[-1]) + ROUNDING[w.outputs[0].dtype]
+        return sum_error(kind.shape[-1]) + w.outputs[0].dtype.rounding
 
 
 def _gather(x: Any, p: GemvProblem) -> Any:

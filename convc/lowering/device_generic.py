@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from convc.dtype import DType
 from convc.ir import opdef
 from convc.lowering.base import Layouts, blocked_like
 from convc.lowering.formula import Call, Operand, arrives_blocked
@@ -17,7 +18,7 @@ from convc.lowering.functions import widened
 from convc.lowering.generic import Generic
 from convc.target import Target
 from convc.tiling.registers import memory_seconds
-from convc.types import PLAIN, ROUNDING, Array, TensorType
+from convc.types import PLAIN, Array, TensorType
 from convc.workload import Workload
 
 _EFFICIENCY = 1 / 20
@@ -27,7 +28,6 @@ _TERM = 5e-9
 """Seconds that a thread waits for the operands of one term of a sum, when there are few threads."""
 _UNCUT = 1 << 30
 """Lanes that formulas are told of, so that they leave sums whole: threads share them, and not vectors."""
-_HALVES = ("float16", "bfloat16")
 
 
 class DeviceGeneric(Generic):
@@ -57,11 +57,11 @@ class DeviceGeneric(Generic):
         return max(memory_seconds(moved, target), arithmetic, waiting) + target.launch_seconds
 
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
-        return super().error_bound(w, weights) + ROUNDING.get(w.outputs[0].dtype, 0.0)
+        return super().error_bound(w, weights) + w.outputs[0].dtype.rounding
 
 
 def _widened(kind: TensorType) -> TensorType:
-    return replace(kind, dtype="float32") if kind.dtype in _HALVES else kind
+    return replace(kind, dtype=kind.dtype.sums)
 
 
 @dataclass(frozen=True)
@@ -82,4 +82,4 @@ class _Widened:
     def dtype(self) -> str:
         """Of what is read."""
         dtype = str(self.tensor.dtype)
-        return "float32" if dtype in _HALVES else dtype
+        return DType.of(dtype).sums

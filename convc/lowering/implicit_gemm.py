@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm import te
 
+from convc.dtype import FLOAT32, TF32
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.device_bias import bias_of, pack_bias, read_bias
 from convc.lowering.direct import sum_error
@@ -40,7 +41,7 @@ from convc.tiling.device_gemm import (
 )
 from convc.tiling.device_products import problem, product_of
 from convc.tiling.registers import memory_seconds
-from convc.types import PLAIN, ROUNDING, Array
+from convc.types import PLAIN, Array
 from convc.workload import OUTPUT, PATCHES, PRODUCT, ConvShape, Workload
 
 Expr = Any
@@ -134,7 +135,7 @@ class ImplicitGemmMma(ImplicitGemm):
     def error_bound(self, w: Workload, weights: Sequence[Array | None]) -> float:
         """Operands and result are rounded; of many products the errors are a random walk, like the sum."""
         dtype = w.outputs[0].dtype
-        rounding = ROUNDING["tf32" if dtype == "float32" else dtype]
+        rounding = (TF32 if dtype == FLOAT32 else dtype).rounding
         return sum_error(_terms(w)) + 3 * rounding
 
 

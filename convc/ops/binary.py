@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from convc.dtype import DType
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, Cost, register
 from convc.ir.traits import IntegerUse
@@ -27,7 +28,7 @@ class Binary(Elementwise):
 
     inputs = (2, 2)
     kind: ClassVar[str]
-    result: ClassVar[str]
+    result: ClassVar[DType | None]
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         a, b = required(inputs, 0, "a"), required(inputs, 1, "b")
@@ -48,7 +49,13 @@ def define(
     **traits: Any,
 ) -> None:
     """Register a binary operator; `kind` of operands as in `must_be`, traits as in `OpDef`."""
-    members = {"name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind, "result": result}
+    members = {
+        "name": name,
+        "formula": staticmethod(formula),
+        "attrs": attrs,
+        "kind": kind,
+        "result": DType.of(result) if result else None,
+    }
     register(type(name, (Binary,), {"finite": True, **traits, **members, "__module__": __name__}))
 
 

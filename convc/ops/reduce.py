@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from convc.dtype import INT64
 from convc.errors import TypeRuleError
 from convc.ir.fields import Fields, seen_whole
 from convc.ir.opdef import Attrs, Cost, OpDef, register
@@ -198,7 +199,7 @@ class Arg(OpDef[ArgAttrs]):
             raise TypeRuleError(
                 f"{self.name} over axis {attrs.axis} of {x.shape} has nothing to choose from."
             )
-        return (TensorType(shape, "int64"),)
+        return (TensorType(shape, INT64),)
 
     def reference(self, attrs: ArgAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x = array(inputs, 0)

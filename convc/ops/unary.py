@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from convc.dtype import DTYPES, DType
 from convc.errors import TypeRuleError
 from convc.ir.opdef import Attrs, OpDef, register
 from convc.ir.traits import Affine
@@ -16,7 +17,7 @@ from convc.ops import scalar
 from convc.ops.common import array, must_be, required
 from convc.ops.elementwise import Elementwise
 from convc.ops.scalar import Formula
-from convc.types import DTYPES, Array, TensorType
+from convc.types import Array, TensorType
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Unary(Elementwise):
     """A function of one number. The output has the input's shape, and its dtype unless `result`."""
 
     kind: ClassVar[str]
-    result: ClassVar[str]
+    result: ClassVar[DType | None]
 
     def infer(self, attrs: Attrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = required(inputs, 0, "x")
@@ -118,8 +119,8 @@ def define(
     """Register a unary operator; `kind` of input as in `must_be`, the rest as in `OpDef`."""
     members = {
         **traits, "name": name, "formula": staticmethod(formula), "attrs": attrs, "kind": kind,
-        "result": result, "finite": finite, "monotone": _method(monotone), "identity": _method(identity),
-        "passes": lambda self, attrs: passes, "__module__": __name__,
+        "result": DType.of(result) if result else None, "finite": finite, "monotone": _method(monotone),
+        "identity": _method(identity), "passes": lambda self, attrs: passes, "__module__": __name__,
     }  # fmt: skip
     if kind == "float":  # most are functions: the argument's reduction, a polynomial, the result's scale
         members["instructions"] = 32
@@ -264,7 +265,7 @@ class Cast(OpDef[CastAttrs]):
     def infer(self, attrs: CastAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         if attrs.dtype not in DTYPES:
             raise TypeRuleError(f"Cannot cast to '{attrs.dtype}'; known dtypes are {', '.join(DTYPES)}.")
-        return (TensorType(required(inputs, 0, "x").shape, attrs.dtype),)
+        return (TensorType(required(inputs, 0, "x").shape, DType.of(attrs.dtype)),)
 
     def reference(self, attrs: CastAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         with np.errstate(
@@ -274,7 +275,7 @@ class Cast(OpDef[CastAttrs]):
         return (result.astype(np.float64) if result.dtype.kind == "f" else result,)
 
     def monotone(self, attrs: CastAttrs) -> bool:
-        return attrs.dtype not in ("bool", "int64", "uint64") and not attrs.dtype.startswith(("int", "uint"))
+        return DType.of(attrs.dtype).is_float
 
     def identity(self, attrs: CastAttrs) -> bool:
         return True

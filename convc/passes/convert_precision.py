@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from convc.dtype import DType
 from convc.ir import Graph, Node, Value
 from convc.ops.unary import CastAttrs
 from convc.passes.base import Changes, Pass
-from convc.types import ROUNDING, numpy_dtype
 
 SINGLE = "float32"
 
@@ -57,7 +57,9 @@ class ConvertPrecision(Pass):
             return False
         (given,) = node.inputs
         assert given is not None
-        return given.type.dtype != self.source and ROUNDING[self.dtype] < ROUNDING[self.source]
+        return (
+            given.type.dtype != self.source and DType.of(self.dtype).rounding < DType.of(self.source).rounding
+        )
 
     def _convert(self, graph: Graph, value: Value) -> bool:
         if value.type.dtype != self.source:
@@ -69,7 +71,7 @@ class ConvertPrecision(Pass):
         array = graph.constant(value)
         if array is None or value.type.dtype != self.source or not graph.users(value):
             return
-        converted = graph.add_constant(f"{value.name}:{self.dtype}", array.astype(numpy_dtype(self.dtype)))
+        converted = graph.add_constant(f"{value.name}:{self.dtype}", array.astype(DType.of(self.dtype).numpy))
         for node in graph.users(value):
             graph.set_inputs(node, [converted if v is value else v for v in node.inputs])
         if not graph.is_output(value):

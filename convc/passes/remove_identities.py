@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from convc.dtype import DType
 from convc.ir import Graph, Node, Value, opdef
 from convc.ops.shape import ReshapeAttrs, TransposeAttrs
 from convc.passes.base import Rule, RulePass, absorb_origin, drop_unused
-from convc.types import numpy_dtype
 
 
 class Identity(Rule[Value]):
@@ -98,7 +98,7 @@ class CastOfCast(Rule[Node]):
 def _holds_all(narrow: str, wide: str) -> bool:
     """Whether each number of a dtype is one of another. NumPy takes 64-bit integers to float64 for safe."""
     exact = narrow not in ("int64", "uint64") or narrow == wide
-    return exact and bool(np.can_cast(numpy_dtype(narrow), numpy_dtype(wide), "safe"))
+    return exact and bool(np.can_cast(DType.of(narrow).numpy, DType.of(wide).numpy, "safe"))
 
 
 def _repeats(node: Node) -> bool:

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from convc.dtype import DTYPES
 from convc.errors import ModuleError
 from convc.runtime import container
 from convc.runtime.container import PAGE, Weights
 from convc.runtime.decode import Entries, FieldsOf, Mismatch, OneOf, Within, decoder
 from convc.runtime.elf import contract_of
 from convc.target import Target
-from convc.types import DTYPES
 
 __all__ = [
     "PAGE", "Candidate", "LayerPlan", "Manifest", "TensorInfo", "Weights", "check", "read", "weights_of"

@@ -134,8 +134,8 @@ def groups(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> 
 
 def groups_of(tile: RegisterTile, s: ConvShape, m: int, target: Target) -> Iterator[Group]:
     """Those that are made of one register tile."""
-    tiles = (1, *tile_counts(s, m))[-2:]
-    return (g for g in _made_of(tile, s, tiles, target.lanes) if whole_phases(s, g))
+    rows, cols = (1, *tile_counts(s, m))[-2:]
+    return (g for g in _made_of(tile, s, (rows, cols), target.lanes) if whole_phases(s, g))
 
 
 def whole_phases(s: ConvShape, g: Group) -> bool:

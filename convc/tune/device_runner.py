@@ -7,20 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
+from convc.dtype import DType
 from convc.runtime.cuda import ALIGNMENT
 from convc.runtime.device import OWN_STREAM, Device
 from convc.runtime.gpu import describe_gpu
 from convc.runtime.host import check_machine
 from convc.tune.proof import MARK, NO_RESULT, STRIP, Loaded
 from convc.tune.runner import Runner
-from convc.types import Array, numpy_dtype
+from convc.types import Array
 
 
 class GuardedOnDevice:
     """An array on a GPU between two strips of known bytes."""
 
     def __init__(self, device: Device, shape: Sequence[int], dtype: str) -> None:
-        self._device, self._shape, self._dtype = device, tuple(shape), numpy_dtype(dtype)
+        self._device, self._shape, self._dtype = device, tuple(shape), DType.of(dtype).numpy
         self._nbytes = int(np.prod(shape, dtype=np.int64)) * self._dtype.itemsize
         behind = STRIP + -self._nbytes % ALIGNMENT
         self._memory = device.allocate(STRIP + self._nbytes + behind, OWN_STREAM)

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from convc.codegen.pipeline import tvm
+from convc.dtype import DType
 from convc.errors import ModuleError, TargetError
 from convc.runtime.manifest import TensorInfo
 from convc.tune.proof import MARK, NO_RESULT, STRIP, Loaded, Proof
@@ -23,7 +24,7 @@ from convc.tune.runner import Runner
 from convc.tune.station import Lost
 from convc.tune.tracker import Lent, Tracker
 from convc.tune.worker import Died, Hung
-from convc.types import Array, numpy_dtype
+from convc.types import Array
 
 NOTICE_SECONDS = 1.0
 """In which a tracker notices that a board is gone."""
@@ -94,7 +95,7 @@ class GuardedOnBoard:
 
     def __init__(self, memory: Any, info: TensorInfo, module: Any) -> None:
         self.memory, self._fill = memory, module["convc_fill"]
-        self._shape, self._dtype, self._nbytes = info.shape, numpy_dtype(info.dtype), _nbytes(info)
+        self._shape, self._dtype, self._nbytes = info.shape, DType.of(info.dtype).numpy, _nbytes(info)
 
     def spoil(self) -> None:
         """Fill it with what is no result, and the strips with what they hold."""
@@ -211,4 +212,4 @@ class RpcRunner(Runner):
 
 
 def _nbytes(info: TensorInfo) -> int:
-    return math.prod(info.shape) * numpy_dtype(info.dtype).itemsize
+    return math.prod(info.shape) * DType.of(info.dtype).nbytes

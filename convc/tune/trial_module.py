@@ -22,6 +22,7 @@ from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
 from convc.codegen.device_build import build_kernels, device_program
 from convc.codegen.link import build_objects, distinct_kernels, rpc_objects, runtime_objects, write_module
+from convc.dtype import DType
 from convc.ir import Attrs, Node
 from convc.lowering.base import Lowering
 from convc.lowering.registry import lowerings
@@ -113,7 +114,7 @@ def _write_for_device(
 
 
 def _nbytes(info: TensorInfo) -> int:
-    return TensorType(info.shape, info.dtype).nbytes
+    return TensorType(info.shape, DType.of(info.dtype)).nbytes
 
 
 def _recipe(spec: Spec) -> Recipe:
@@ -189,10 +190,10 @@ def _by_rows(stored: Stored, target: Target) -> tuple[TensorType, Shape | None]:
     """
     shape = stored.physical
     if target.gpu is not None or len(shape) < 4:
-        return TensorType(shape, stored.dtype), None
+        return TensorType(shape, DType.of(stored.dtype)), None
     n, channels, rows, *rest = shape
     row = math.prod(rest)
-    return TensorType((rows, n * channels, row), stored.dtype), (row, rows * row, 1)
+    return TensorType((rows, n * channels, row), DType.of(stored.dtype)), (row, rows * row, 1)
 
 
 def _layer(spec: Spec, program: Program, sources: Mapping[int, Location], packed: Packed) -> Run:

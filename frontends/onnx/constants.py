@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from convc.dtype import INT64, DType
 from convc.frontends.onnx.call import Call
 from convc.frontends.onnx.handlers import Result, onnx_op
 from convc.frontends.onnx.tensors import tensor_array
@@ -40,7 +41,7 @@ def constant_of_shape(call: Call) -> Result:
         value = tensor_array(call.tensor("value"), f"The value of {call}", call.scope.folder)
     if shape is None or value.size != 1:
         call.malformed(f"shape {shape} and a value of {value.size} numbers do not give a tensor.")
-    kind = TensorType(shape, str(value.dtype))
+    kind = TensorType(shape, DType.of(str(value.dtype)))
     call.afford(kind, kind.nbytes)
     return np.full(shape, value.reshape(-1)[0])
 
@@ -70,7 +71,7 @@ def arange(call: Call) -> Result:
     if not math.isfinite(steps):
         call.malformed(f"a range from {first} to {last} in steps of {step} has no sensible length.")
     count = max(0, math.ceil(steps))
-    kind = TensorType((count,), str(start.dtype))
+    kind = TensorType((count,), DType.of(str(start.dtype)))
     call.afford(kind, kind.nbytes)
     return np.asarray(first + np.arange(count) * step, start.dtype)
 
@@ -81,6 +82,6 @@ def nonzero(call: Call) -> Result:
     array = call.constant(0, "X")
     if array is None:
         call.malformed("input 0 is missing.")
-    kind = TensorType((array.ndim, int(np.count_nonzero(array))), "int64")
+    kind = TensorType((array.ndim, int(np.count_nonzero(array))), INT64)
     call.afford(kind, array.nbytes + kind.nbytes)
     return np.asarray(np.nonzero(array), np.int64)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import onnx
 
+from convc.dtype import DType
 from convc.errors import ModelError, OptionError, UnsupportedError
 from convc.frontends.onnx.limits import size_fault
 from convc.frontends.onnx.tensors import dtype_name, type_text
@@ -51,7 +52,7 @@ def input_types(
     types = {}
     for name, extents in stated.items():
         shape = tuple(given[name]) if name in given else _closed(name, open_, symbols, notice)
-        types[name] = TensorType(shape, dtypes[name])
+        types[name] = TensorType(shape, DType.of(dtypes[name]))
         if fault := size_fault(types[name]):
             raise ModelError(f"Input '{name}' ({shown(extents)}) has {fault}.")
         if min(shape, default=1) < 1:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
+from convc.dtype import DType
 from convc.frontends.onnx.handlers import DOMAINS
 from convc.frontends.onnx.limits import size_fault
 from convc.frontends.onnx.order import graphs_of
@@ -21,7 +22,7 @@ def stated_type(info: onnx.ValueInfoProto) -> TensorType | None:
     dims = tensor.shape.dim
     if dtype is None or not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in dims):
         return None
-    kind = TensorType(tuple(d.dim_value for d in dims), dtype)
+    kind = TensorType(tuple(d.dim_value for d in dims), DType.of(dtype))
     return None if size_fault(kind) else kind
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from convc.dtype import DTYPES, DType
 from convc.errors import ModelError, UnsupportedError
 from convc.frontends.onnx.external import external_array
 from convc.frontends.onnx.limits import size_fault
-from convc.types import DTYPES, Array, TensorType
+from convc.types import Array, TensorType
 
 _PROTO = onnx.TensorProto
 _NAMES = {
@@ -54,7 +55,7 @@ def tensor_array(tensor: onnx.TensorProto, what: str, folder: str | None = None)
             f"{what} has data type {type_text(tensor.data_type)}.", hint=f"convc knows {', '.join(DTYPES)}."
         )
     shape = tuple(tensor.dims)
-    if fault := size_fault(TensorType(shape, dtype)):
+    if fault := size_fault(TensorType(shape, DType.of(dtype))):
         raise ModelError(f"{what} has {fault}.")
     if tensor.HasField("segment"):
         raise UnsupportedError(f"{what} is stored in segments.")

@@ -9,7 +9,7 @@ import numpy as np
 
 import convc.ops  # noqa: F401  (fills the registry)
 from convc.ir import Attrs, Graph, Value
-from convc.types import Array, TensorType, numpy_dtype
+from convc.types import Array, TensorType
 
 Range = tuple[float, float]
 
@@ -40,7 +40,7 @@ class Case:
         if kind.is_float:
             values = rng.uniform(low, high, kind.shape)
             values = np.round(values / self.grid) * self.grid if self.grid else values
-            return values.astype(numpy_dtype(kind.dtype))
+            return values.astype(kind.dtype.numpy)
         if kind.dtype == "bool":
             return rng.integers(0, 2, kind.shape).astype(bool)
         integers = rng.integers(int(low), int(high), kind.shape, endpoint=True)

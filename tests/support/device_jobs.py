@@ -19,12 +19,13 @@ from convc.codegen.device import DeviceCode, Scratch, generate
 from convc.codegen.gpus import cuda_target
 from convc.codegen.machine import resolve
 from convc.codegen.schedule import Schedule
+from convc.dtype import BFLOAT16
 from convc.ir import Step
 from convc.lowering.base import Lowering
 from convc.schedules.base import Config
 from convc.schedules.cuda import SCHEDULES
 from convc.target import Target
-from convc.types import Array, numpy_dtype
+from convc.types import Array
 from convc.workload import Workload
 
 HOST = resolve("host", 1)
@@ -86,7 +87,7 @@ class DeviceJob:
             array = rng.standard_normal(kind.shape, dtype=np.float32)
             if self.target.device.precision == "tf32":
                 array = (array.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
-            arrays.append(array.astype(numpy_dtype(kind.dtype)))
+            arrays.append(array.astype(kind.dtype.numpy))
         return arrays
 
     def arguments(self, arrays: Sequence[Array]) -> list[Array]:
@@ -101,7 +102,7 @@ class DeviceJob:
             if kind.layout.block > 1 and kind.shape[1] % kind.layout.block:
                 full[:, -1, ..., kind.shape[1] % kind.layout.block :] = 1e4
             stored.append(full)
-        stored.append(np.full(w.outputs[0].physical, np.nan, numpy_dtype(w.outputs[0].dtype)))
+        stored.append(np.full(w.outputs[0].physical, np.nan, w.outputs[0].dtype.numpy))
         return [np.ascontiguousarray(a).reshape(a.shape) for a in stored]
 
     def emulate(self, arrays: Sequence[Array], folder: Path, *, seed: int = 1, edit: Any = None) -> Array:
@@ -140,7 +141,7 @@ class DeviceJob:
 
 def bits(array: Array) -> Array:
     """The same memory; bfloat16, which ctypes does not know, as integers."""
-    return array.view(np.uint16) if array.dtype == numpy_dtype("bfloat16") else array
+    return array.view(np.uint16) if array.dtype == BFLOAT16.numpy else array
 
 
 def launch_all(code: DeviceCode, library: Path, arguments: Sequence[Array], seed: int = 1) -> None:

@@ -16,7 +16,7 @@ from convc.ir import Step, opdef
 from convc.lowering.generic import Generic
 from convc.schedules.cpu import generic
 from convc.target import Target
-from convc.types import PLAIN, Array, Layout, numpy_dtype
+from convc.types import PLAIN, Array, Layout
 from convc.workload import Workload
 
 GENERIC = Generic()
@@ -86,7 +86,7 @@ class Job:
             arguments.append(array)
         for kind in self.w.outputs:
             blank = np.full(kind.physical, np.nan if kind.is_float else 0)
-            arguments.append(blank.astype(numpy_dtype(kind.dtype)))
+            arguments.append(blank.astype(kind.dtype.numpy))
         return arguments
 
     def arguments(self) -> list[Any]:
@@ -122,7 +122,7 @@ def jobs_of(
             if w is not None:
                 rng = np.random.default_rng(1)
                 more = [
-                    rng.standard_normal(t.shape, np.float32).astype(numpy_dtype(t.dtype))
+                    rng.standard_normal(t.shape, np.float32).astype(t.dtype.numpy)
                     for t in w.inputs[w.arity :]
                     if t
                 ]
