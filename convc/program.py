@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from convc.dtype import FLOAT32
 from convc.ir import Node
 from convc.rounding import without_denormals
 from convc.select import Choice
@@ -31,7 +32,7 @@ class Argument:
 
     location: Location
     strides: Shape | None = None
-    itemsize: int = 4
+    itemsize: int = FLOAT32.nbytes
 
     @property
     def alignment(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from convc.dtype import FLOAT32
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -100,6 +102,11 @@ class Target:
     def with_threads(self, threads: int) -> Target:
         """The same machine, running on so many threads."""
         return replace(self, threads=threads)
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector register."""
+        return FLOAT32.nbytes * self.lanes
 
     @property
     def peak(self) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from convc.dtype import FLOAT32, DType
 from convc.ir import Attrs, Graph, Node, Step
 from convc.ops.conv import ConvAttrs
 from convc.ops.conv_pool import ConvMaxPoolAttrs
@@ -133,6 +134,8 @@ class ConvShape:
     groups: int
     pool: tuple[int, ...] = ()
     """Windows whose maximum is stored; () for none."""
+    dtype: DType = FLOAT32
+    """Of maps and weights."""
 
     @classmethod
     def of(cls, w: Workload) -> ConvShape:
@@ -146,7 +149,7 @@ class ConvShape:
         output = tuple(o * p for o, p in zip(y.shape[2:], pool, strict=True)) if pool else y.shape[2:]
         return cls(
             x.shape[0], x.shape[1], y.shape[1], x.shape[2:], output, weights.shape[2:],
-            a.strides, a.dilations, a.pads, a.groups, pool,
+            a.strides, a.dilations, a.pads, a.groups, pool, x.dtype,
         )  # fmt: skip
 
     @property
@@ -165,6 +168,26 @@ class ConvShape:
         return (
             2 * self.n * self.oc * math.prod(self.output) * (self.ic // self.groups) * math.prod(self.kernel)
         )
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return self.dtype.nbytes
+
+    @cached_property
+    def input_bytes(self) -> int:
+        """Of the plain input."""
+        return self.itemsize * self.n * self.ic * math.prod(self.input)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Of the plain weights."""
+        return self.itemsize * self.oc * (self.ic // self.groups) * math.prod(self.kernel)
+
+    @cached_property
+    def stored_bytes(self) -> int:
+        """Of the plain result in memory."""
+        return self.itemsize * self.n * self.oc * math.prod(self.stored)
 
     @property
     def depthwise(self) -> bool:

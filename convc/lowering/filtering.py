@@ -11,7 +11,7 @@ import numpy as np
 
 from convc.lowering.cook_toom import CookToom, to_float
 from convc.lowering.weights import as_stored
-from convc.tiling.storage import FLOAT32, Storage
+from convc.tiling.storage import UNPACKED, Storage
 from convc.types import Array
 
 SAMPLED_CHANNELS = 16
@@ -35,7 +35,7 @@ def largest_gain(algorithms: Sequence[CookToom]) -> float:
     return math.prod(float(abs(matrix).sum(axis=1).max()) for matrix in g)
 
 
-def sampled_error(weights: Array, algorithms: Sequence[CookToom], storage: Storage = FLOAT32) -> float:
+def sampled_error(weights: Array, algorithms: Sequence[CookToom], storage: Storage = UNPACKED) -> float:
     """Largest difference between the algorithms in float32 and in float64, on random tiles.
 
     The input is normal; of the weights (K, C, *kernel) up to SAMPLED_CHANNELS output channels are taken,

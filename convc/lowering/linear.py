@@ -23,7 +23,7 @@ from convc.ops.linear import GemmAttrs
 from convc.target import Target
 from convc.tiling.gemm import GemmShape, gemm_rows, gemm_seconds, gemm_width
 from convc.tiling.registers import flatten, unflatten
-from convc.tiling.storage import FLOAT24, FLOAT32, Storage
+from convc.tiling.storage import FLOAT24, UNPACKED, Storage
 from convc.types import PLAIN, Array
 from convc.workload import OUTPUT, PRODUCT, Workload
 
@@ -50,7 +50,7 @@ class Gemm(Lowering):
     name = "gemm"
     version = 2
     ops = ("gemm", "matmul")
-    storage: ClassVar[Storage] = FLOAT32
+    storage: ClassVar[Storage] = UNPACKED
 
     def applies(self, w: Workload, target: Target) -> str | None:
         a, b = w.inputs[0], w.inputs[1]

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from convc.tiling.storage import FLOAT32, Storage
+from convc.tiling.storage import UNPACKED, Storage
 from convc.types import Array
 from convc.workload import WEIGHTS
 
@@ -49,7 +49,7 @@ _KEPT = (_SIGN | (1 << 28) - 1) - (1 << 32)  # as int32: of the copies of the si
 def stored(shape: Sequence[int], storage: Storage) -> tuple[tuple[int, ...], str]:
     """The shape and type of the array that holds weights of this shape, (..., K, lanes)."""
     *outer, terms, lanes = shape
-    if storage == FLOAT32:
+    if storage == UNPACKED:
         return (*outer, terms, lanes), "float32"
     return (*outer, terms // storage.rows * storage.words, lanes), "int32"
 
@@ -60,7 +60,7 @@ def parameter(shape: Sequence[int], name: str, storage: Storage) -> tuple[Any, A
     Sums of products with the latter go through `restored`.
     """
     words = te.placeholder(*stored(shape, storage), name)
-    if storage == FLOAT32:
+    if storage == UNPACKED:
         return words, words
 
     def element(*index: Any) -> Any:
@@ -82,12 +82,12 @@ def _float(word: Any) -> Any:
 
 def restored(total: Any, storage: Storage) -> Any:
     """A sum of products with stored weights, at its own magnitude."""
-    return total if storage == FLOAT32 else total * tirx.const(RANGE, "float32")
+    return total if storage == UNPACKED else total * tirx.const(RANGE, "float32")
 
 
 def encoded(weights: Array, storage: Storage) -> Array:
     """Weights (..., K, lanes) as they are stored. In 24 bits K is a multiple of 4, and none is 16 or more."""
-    if storage == FLOAT32:
+    if storage == UNPACKED:
         return weights
     *_, terms, lanes = weights.shape
     packed = np.empty(*stored(weights.shape, storage))
@@ -131,7 +131,7 @@ def _encoded(weights: Array, storage: Storage) -> Array:
 
 def as_stored(weights: Array, storage: Storage) -> Array:
     """Weights (..., K, lanes) with the values that kernels see, in float32."""
-    if storage == FLOAT32:
+    if storage == UNPACKED:
         return weights.astype("float32")
     a, b, c = np.moveaxis(_by_word(encoded(weights.astype("float32"), storage), storage), -2, 0)
     last = (a << 24) | ((b << 16) & 0x00FF0000) | ((c << 8) & 0x0000FF00)

@@ -32,7 +32,7 @@ from convc.lowering.epilogue import finish, largest, operand_placeholders, place
 from convc.lowering.filtering import largest_gain, sampled_error, transformed
 from convc.lowering.weights import LIMIT, encoded, magnitude, parameter, refusal, restored
 from convc.target import Target
-from convc.tiling.storage import FLOAT24, FLOAT32, Storage
+from convc.tiling.storage import FLOAT24, UNPACKED, Storage
 from convc.tiling.winograd import OVERRUN, best_group, phases, tile_counts, tile_outputs, tile_sizes
 from convc.types import Array
 from convc.workload import INPUT_TRANSFORM, INVERSE_TRANSFORM, MULTIPLY, OUTPUT, ConvShape, Halo, Workload
@@ -98,7 +98,7 @@ class Winograd(Lowering):
     exact = False
     spreads = "the outputs of its tile"
     m: ClassVar[int]
-    storage: ClassVar[Storage] = FLOAT32
+    storage: ClassVar[Storage] = UNPACKED
 
     def applies(self, w: Workload, target: Target) -> str | None:
         """Dense float32 convolutions with 2 to 7 taps, more than the stride, on one or two axes."""

@@ -103,7 +103,7 @@ class FuseSeparable(Pass):
             return apart  # whoever makes the input clears its border, fused or not
         d = s.depthwise
         height, width = (e + sum(p) for e, p in zip(d.input, d.pads, strict=True))
-        border = 4 * d.n * d.ic * (height * width - d.input[0] * d.input[1])
+        border = d.itemsize * d.n * d.ic * (height * width - d.input[0] * d.input[1])
         return apart + border / target.l3_bandwidth
 
 

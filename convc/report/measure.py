@@ -34,6 +34,7 @@ import numpy as np
 
 from convc import children
 from convc.compiler import Compilation, build, lower
+from convc.dtype import FLOAT32
 from convc.errors import CompileError
 from convc.evaluate import evaluate
 from convc.files import Scratch
@@ -167,7 +168,10 @@ def _trials(
 ) -> Graph:
     """Every candidate between sweep, source and copy; one output for each lowering, then the sweeps'."""
     graph = Graph(node.name)
-    rows = max(1, min(compilation.program.weights_bytes, 2 * compilation.target.l3) // (4 * SWEEP_COLUMNS))
+    rows = max(
+        1,
+        min(compilation.program.weights_bytes, 2 * compilation.target.l3) // (FLOAT32.nbytes * SWEEP_COLUMNS),
+    )
     vector = graph.add_input("sweep", TensorType((1, rows)))
     others = graph.add_constant("sweep.weight", np.zeros((rows, SWEEP_COLUMNS), "float32"))
     inputs = _inputs(graph, compilation.graph, node)

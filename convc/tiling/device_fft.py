@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from functools import lru_cache
 
+from convc.dtype import FLOAT32
 from convc.target import Target
 from convc.tiling import dft
 from convc.tiling.device_gemm import CHUNK, WARP, GemmProblem
@@ -45,7 +46,7 @@ def warp_channels(p: GemmProblem) -> int:
 def transformed(s: ConvShape, t: Tiling, target: Target) -> Transformed:
     """The three launches of a layer."""
     maps = ((s.ic, s.input), (s.oc, s.output))
-    read, written = (4 * s.n * -(-c // target.lanes) * target.lanes * math.prod(size) for c, size in maps)
+    read, written = (target.vector_bytes * s.n * -(-c // target.lanes) * math.prod(size) for c, size in maps)
     p, sms = problem(s, t, target), target.device.sms
     blocks = p.padded_chunks * -(-p.m * target.lanes // WARP), p.m * -(-p.n // warp_channels(p))
     forward, inverse = (-(-count // sms) * cycles for count, cycles in zip(blocks, _cycles(t), strict=True))
@@ -107,4 +108,4 @@ def _axis(s: ConvShape, axis: int) -> list[AxisTiles]:
 
 def shared_bytes(t: Tiling) -> int:
     """What the rows of a block's tiles leave for their columns."""
-    return 4 * WARP * 2 * t.columns * t.tile[0]
+    return FLOAT32.nbytes * WARP * 2 * t.columns * t.tile[0]

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from convc.dtype import FLOAT32
 from convc.ops.linear import GemmAttrs
 from convc.target import Gpu, Target
 from convc.workload import ConvShape, Workload
@@ -212,7 +213,7 @@ class WarpTile(BlockTile):
     @property
     def thread_registers(self) -> int:
         m, n = self.m // self.warps_m, self.n // self.warps_n
-        return m * n // WARP + 2 * (m + n) * 2 * CHUNK // 4 // WARP + _ADDRESSING
+        return m * n // WARP + 2 * (m + n) * 2 * CHUNK // FLOAT32.nbytes // WARP + _ADDRESSING
 
     @property
     def shared_reads(self) -> int:
@@ -350,6 +351,6 @@ def tile_seconds(p: GemmProblem, tile: BlockTile, gpu: Gpu) -> float:
     waves = -(-blocks // (gpu.sms * resident))
     seconds = waves * (tile.iterations(p) * each + _RAMP)
     if tile.split > 1:
-        partial = 4.0 * p.groups * p.m * p.columns * tile.split
+        partial = float(FLOAT32.nbytes) * p.groups * p.m * p.columns * tile.split
         seconds += 2 * partial / gpu.l2_bandwidth + _RAMP
     return seconds

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from convc.dtype import FLOAT32
 from convc.target import Gpu, Target
-from convc.tiling.device_gemm import GemmProblem, ThreadTile, tile_seconds, tiles
+from convc.tiling.device_gemm import CHUNK, GemmProblem, ThreadTile, tile_seconds, tiles
 from convc.tiling.registers import memory_seconds
 
 _ISSUE = 1e9
@@ -57,19 +58,19 @@ class Transformed:
     def v_bytes(self) -> int:
         """The transformed input."""
         p = self.product
-        return 4 * p.groups * p.m * p.padded_chunks * 4
+        return CHUNK * p.groups * p.m * p.padded_chunks
 
     @property
     def m_bytes(self) -> int:
         """The products, of which the inverse transform makes the output."""
         p = self.product
-        return 4 * p.groups * p.m * p.columns
+        return FLOAT32.nbytes * p.groups * p.m * p.columns
 
     @property
     def u_bytes(self) -> int:
         """The transformed weights."""
         p = self.product
-        return 4 * p.groups * p.padded_chunks * 4 * p.columns
+        return CHUNK * p.groups * p.padded_chunks * p.columns
 
     @property
     def moved(self) -> int:

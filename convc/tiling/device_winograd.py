@@ -27,7 +27,7 @@ def problem(s: ConvShape, m: int, target: Target) -> GemmProblem:
 def transformed(s: ConvShape, m: int, target: Target) -> Transformed:
     """The three launches of a layer."""
     maps = ((s.ic, s.input), (s.oc, s.output))
-    read, written = (4 * s.n * -(-c // target.lanes) * target.lanes * math.prod(size) for c, size in maps)
+    read, written = (target.vector_bytes * s.n * -(-c // target.lanes) * math.prod(size) for c, size in maps)
     p, outputs = problem(s, m, target), tile_outputs(s, m)
     # Neighbouring threads read inputs of neighbouring tiles, but write outputs of different channels.
     apart = min(1.0, CHUNK * outputs[-1] / LINE)

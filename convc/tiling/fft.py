@@ -213,7 +213,7 @@ def transform_work(tile: Pair, inputs: Pair, out: Pair, target: Target) -> tuple
     backward += ends * _line_work(dft.real_backward(height, kept), height, target)
     backward += (columns - ends) * _line_work(dft.complex_backward(height, kept), 2 * height, target)
     between = 2 * columns  # vectors between the two passes, for each row
-    crossing = 4 * target.lanes / target.l2_bandwidth * target.flops / (2 * target.lanes)
+    crossing = target.vector_bytes / target.l2_bandwidth * target.flops / (2 * target.lanes)
     forward += crossing * (rows * across + _missed(between * rows, target))
     backward += crossing * (kept * cropped + _missed(between * kept, target))
     return forward, backward
@@ -279,13 +279,13 @@ def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     transforms = (in_blocks * forward + out_blocks * backward) / rate
     if t.products == 3:  # forward an addition and a store more, back a load and two additions
         transforms += 1.5 * t.frequencies * (in_blocks + out_blocks) / rate
-    maps = 4 * s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
+    maps = s.itemsize * s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
     if s.depthwise:
         turns = -(-t.tiles * in_blocks // target.threads)
         computing = turns * (transforms / in_blocks + 4 * t.frequencies / rate)
         return overlapped_seconds(computing, memory_seconds(maps, target), target)
     product = PRODUCT * t.frequencies * (t.products * s.ic + STORE * t.parts) * out_blocks / rate
-    vectors = t.frequencies * t.parts * 4 * target.lanes  # bytes of one vector for each frequency
+    vectors = t.frequencies * t.parts * target.vector_bytes  # bytes of one vector for each frequency
     group_bytes = t.group * vectors * (in_blocks + out_blocks)
     missed = min(1.0, group_bytes / (SPILLING * target.l2)) if 2 * group_bytes > target.l2 else 0.0
     beyond_l2 = (

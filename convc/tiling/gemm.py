@@ -14,7 +14,7 @@ from convc.tiling.registers import (
     overlapped_seconds,
     tile_cycles,
 )
-from convc.tiling.storage import FLOAT32, Storage
+from convc.tiling.storage import UNPACKED, Storage
 from convc.workload import Workload
 
 
@@ -79,7 +79,7 @@ def _cycles(g: GemmShape, rows: int, target: Target) -> float:
     return rows * min(tile_cycles(t, g.k, target) for t in gemm_tiles(g, target, rows))
 
 
-def gemm_seconds(g: GemmShape, target: Target, storage: Storage = FLOAT32) -> float:
+def gemm_seconds(g: GemmShape, target: Target, storage: Storage = UNPACKED) -> float:
     """Predicted time of `gemm`: with few rows, that of reading the constant matrix from memory."""
     width, rows = gemm_width(g, target), gemm_rows(g, target)
     columns = -(-g.n // width)

@@ -145,5 +145,5 @@ def seconds(s: ConvShape, target: Target) -> float:
     tasks = s.n * blocks * pixels // tile.sums
     arithmetic = work * tile_cycles(tile, s, target) * imbalance(tasks, target.threads) / target.peak
     values = s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.output))
-    traffic = memory_seconds(4 * values, target) + 4 * s.oc * terms / target.memory_bandwidth
+    traffic = memory_seconds(s.itemsize * values, target) + s.weight_bytes / target.memory_bandwidth
     return overlapped_seconds(arithmetic, traffic, target)

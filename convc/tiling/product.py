@@ -178,9 +178,8 @@ def blocks_last(s: ConvShape, tile: Tile, target: Target) -> bool:
         return False
     if pixel_tiles(s, tile, target) % target.threads and _pixels_outweigh(s):
         # parts of equal size do not exist, but this order gives threads pixels of their own as well
-        return 4 * s.oc * s.ic * math.prod(s.kernel) <= 0.6 * target.l2
-    weights = 4 * s.oc * s.ic * math.prod(s.kernel)
-    pixels = 4 * s.n * s.ic * math.prod(s.input)
+        return s.weight_bytes <= 0.6 * target.l2
+    weights, pixels = s.weight_bytes, s.input_bytes
     if weights <= target.l2 // 4:
         return pixels > target.l2
     if pixels <= target.l3:
@@ -238,9 +237,9 @@ def _bytes_read(s: ConvShape, tile: Tile, runs: int, target: Target) -> float:
     to 512 channels with stride 2 at 56x56, a batch of 8, took two Zen 5 threads 7.6 ms in one run each and
     4.9 in eight. Out of L3, 1024 to 256 channels at 14x14, runs gained nothing.
     """
-    weights = 4 * s.oc * s.ic * math.prod(s.kernel)
+    weights = s.itemsize * s.oc * s.ic * math.prod(s.kernel)
     seen = min(math.prod(s.input), math.prod(s.output) * math.prod(s.kernel))
-    pixels = 4 * s.n * s.ic * seen / target.threads
+    pixels = s.itemsize * s.n * s.ic * seen / target.threads
     stays = pixels * target.threads <= target.l3 / 4 or pixels / runs <= target.l2 / 2
     panels = s.oc / (target.lanes * tile.blocks)
     return weights * runs + pixels * (1 if stays else panels)
@@ -281,13 +280,12 @@ def product_seconds(s: ConvShape, tile: Tile, pixels: int, terms: float, target:
     work = 2 * s.n * blocks * target.lanes * pixels * terms
     tasks = s.n * blocks * pixels // (tile.blocks * tile.pixels)
     arithmetic = work * tile_cycles(tile, terms, target) * imbalance(tasks, target.threads) / target.peak
-    values = s.n * (s.ic * math.prod(s.input) + s.oc * math.prod(s.stored))
-    weights = 4 * s.oc * (s.ic // s.groups) * math.prod(s.kernel)
-    panel = 4 * target.lanes * tile.blocks * terms
+    weights = s.weight_bytes
+    panel = target.vector_bytes * tile.blocks * terms
     again = weights * (s.n * pixels / tile.pixels - 1) * max(0.0, 1 - target.l2 / (PANELS * panel))
     waiting = again / (target.threads * target.l3_bandwidth)
     cold = weights / target.memory_bandwidth
-    traffic = memory_seconds(4 * values, target) + cold
+    traffic = memory_seconds(s.input_bytes + s.stored_bytes, target) + cold
     part = min(1.0, COLD * cold / arithmetic)
     seen = max(0.0, part - EXPOSED) * min(arithmetic, cold)
     return overlapped_seconds(arithmetic, traffic, target) + seen + waiting
@@ -344,7 +342,8 @@ def im2col_run(s: ConvShape, tile: Tile, target: Target) -> int:
     Out of blocked input the copies are long and half of L2 may hold them; single elements out of plain input
     are gathered at nearly twice the speed while they stay in a quarter of L1.
     """
-    row = 4 * math.prod(s.kernel) * (s.ic if narrow(s, target) else -(-s.ic // target.lanes) * target.lanes)
+    channels = s.ic if narrow(s, target) else -(-s.ic // target.lanes) * target.lanes
+    row = s.itemsize * math.prod(s.kernel) * channels
     tiles = padded_columns(math.prod(s.output), target) // tile.pixels
     room = target.l1 // 4 if narrow(s, target) else target.l2 // 2
     fitting = [d for d in divisors(tiles) if d == 1 or d * tile.pixels * row <= room]
@@ -364,7 +363,7 @@ def im2col_seconds(s: ConvShape, target: Target, tile: Tile | None = None) -> fl
     if not gathers(s, target):
         return seconds
     elements = s.n * pixels * math.prod(s.kernel) * -(-s.ic // target.lanes) * target.lanes
-    each = 2 * 4 / target.l2_bandwidth
+    each = 2 * s.itemsize / target.l2_bandwidth
     if narrow(s, target):
         elements = s.n * pixels * math.prod(s.kernel) * s.ic
         each = 2 * target.lanes / target.flops

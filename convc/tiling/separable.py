@@ -228,17 +228,17 @@ def seconds(s: SeparableShape, t: Tiling, target: Target) -> float:
     cycles += products * _cycles(p.output, inside, steps[1], Tile(1, t.pixels, t.blocks), p.ic, target)
     arithmetic = 2 * target.lanes * cycles * tasks * imbalance(tasks, target.threads) / target.peak
 
-    row = 4 * target.lanes * s.cols * taps
+    row = target.vector_bytes * s.cols * taps
     alive = row * (s.rows(1) if t.stream else between)
     again = max(0, tasks - target.threads) if s.depthwise_first else 0
     maps = math.prod(d.input) * (d.ic if s.depthwise_first else p.ic)
     maps += math.prod(d.output) * (p.oc if s.depthwise_first else d.oc)
-    weights = 4 * p.oc * p.ic
-    traffic = memory_seconds(4 * d.n * maps, target)
-    traffic += (weights + 4 * d.oc * math.prod(d.kernel)) / target.memory_bandwidth
+    weights = p.weight_bytes
+    traffic = memory_seconds(d.itemsize * d.n * maps, target)
+    traffic += (weights + d.weight_bytes) / target.memory_bandwidth
     traffic += _beyond(alive, 2.0 * row * between * tasks, target)
     traffic += _beyond(alive + weights, weights * again, target)
-    seen = 4 * p.ic * math.prod(p.input)
+    seen = p.input_bytes // p.n
     if not s.depthwise_first and seen > target.l2 / 2:  # single elements of it, which nothing fetches ahead
         traffic += 2.0 * seen * max(0, tasks - target.threads * p.n) / (target.threads * target.l3_bandwidth)
     return overlapped_seconds(arithmetic, traffic, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convc.dtype import FLOAT32
 from convc.target import Target
 
 
@@ -28,7 +29,7 @@ class Storage:
         Those that the L2 caches could hold as float32 count as such: in a network of such layers they may
         stay there, and a shorter format then only costs.
         """
-        whole = 4 * count
+        whole = FLOAT32.nbytes * count
         return whole if whole <= target.threads * target.l2 else whole * self.bits / 32
 
     def unpacking(self, target: Target) -> float:
@@ -47,6 +48,6 @@ a vector, where unpacking alone takes as long as 1.5. A quarter leaves ties to f
 """
 
 
-FLOAT32 = Storage(32, 1, 0)
+UNPACKED = Storage(32, 1, 0)
 FLOAT24 = Storage(24, 4, 3)
 """Three quarters of the bytes, for layers that wait for memory; `convc.lowering.weights` has the format."""

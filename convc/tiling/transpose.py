@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from convc.dtype import FLOAT32, DType
 from convc.ops.conv import ConvTransposeAttrs
 from convc.target import Target
 from convc.tiling.registers import Tile, divisors, imbalance, memory_seconds, tile_cycles
@@ -71,6 +72,8 @@ class Transposed:
     oc: int
     groups: int
     axes: tuple[Axis, ...]
+    dtype: DType = FLOAT32
+    """Of maps and weights."""
 
     @classmethod
     def of(cls, w: Workload) -> Transposed:
@@ -81,7 +84,8 @@ class Transposed:
         assert weights is not None
         before = (p for p, _ in a.pads)
         axes = zip(x.shape[2:], y.shape[2:], weights.shape[2:], a.strides, a.dilations, before, strict=True)
-        return cls(x.shape[0], x.shape[1], y.shape[1], a.groups, tuple(Axis.of(*axis) for axis in axes))
+        made = tuple(Axis.of(*axis) for axis in axes)
+        return cls(x.shape[0], x.shape[1], y.shape[1], a.groups, made, x.dtype)
 
     @property
     def group_in(self) -> int:
@@ -146,6 +150,6 @@ def seconds(s: Transposed, target: Target) -> float:
     values = s.n * (s.ic * math.prod(a.size for a in s.axes) + s.oc * math.prod(a.output for a in s.axes))
     weights = s.group_in * s.oc * math.prod(a.stored_taps for a in s.axes)
     return (
-        max(arithmetic / target.peak, memory_seconds(4.0 * (values + weights), target))
+        max(arithmetic / target.peak, memory_seconds(s.dtype.nbytes * (values + weights), target))
         + target.launch_seconds
     )

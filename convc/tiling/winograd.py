@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from convc.target import Target
 from convc.tiling.registers import Tile, divisors, tile_cycles
-from convc.tiling.storage import FLOAT32, Storage
+from convc.tiling.storage import UNPACKED, Storage
 from convc.workload import ConvShape
 
 OVERRUN = 64
@@ -72,7 +72,7 @@ class Group:
         return self.t_images * self.t_rows * self.t_cols
 
 
-def fits_registers(t_tile: int, k_tile: int, target: Target, storage: Storage = FLOAT32) -> bool:
+def fits_registers(t_tile: int, k_tile: int, target: Target, storage: Storage = UNPACKED) -> bool:
     """Whether sums, weights and a broadcast input fit: t * k sums, k weights a row, and 1 for the broadcast.
 
     AVX-512 takes the broadcast from memory as an operand of the multiply-add, and saves its register where
@@ -108,7 +108,7 @@ class RegisterTile:
 
 
 def register_tiles(
-    s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32
+    s: ConvShape, m: int, target: Target, storage: Storage = UNPACKED
 ) -> Iterator[RegisterTile]:
     """All that are worth considering."""
     rows, cols = (1, *tile_counts(s, m))[-2:]
@@ -126,7 +126,7 @@ def register_tiles(
                         yield RegisterTile(t_images, t_rows, t_cols, k_tile)
 
 
-def groups(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> Iterator[Group]:
+def groups(s: ConvShape, m: int, target: Target, storage: Storage = UNPACKED) -> Iterator[Group]:
     """All groups worth considering."""
     for tile in register_tiles(s, m, target, storage):
         yield from groups_of(tile, s, m, target)
@@ -202,7 +202,7 @@ def _transform(s: ConvShape, m: int, registers: int, *, inverse: bool) -> float:
     return total + math.prod(extents)
 
 
-def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = FLOAT32) -> float:
+def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = UNPACKED) -> float:
     """Predicted time of a convolution that is computed in groups `g`, on all threads.
 
     Transformed weights come from memory once for each inference, since a network's weights exceed its
@@ -211,7 +211,6 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = F
     """
     rate = target.flops / (2 * target.lanes)  # vector instructions a second and thread
     threads = target.threads
-    vector = 4 * target.lanes
     cb, kb = -(-s.ic // target.lanes), -(-s.oc // target.lanes)
     tiled = _tiled(s, m, target.registers)
     frequencies = tiled.frequencies
@@ -224,7 +223,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = F
     forward = TRANSFORM * g.tiles * cb * tiled.forward / rate
     inverse = TRANSFORM * g.tiles * kb * tiled.inverse / rate
     weights = storage.fetched(frequencies * cb * target.lanes * kb * target.lanes, target)
-    v, m_panel = (frequencies * g.tiles * n * vector for n in (cb, g.k_panel))
+    v, m_panel = (frequencies * g.tiles * n * target.vector_bytes for n in (cb, g.k_panel))
     from_memory = UNEVEN * weights / target.memory_bandwidth
     spilled = _spilled(v + m_panel, target)  # part of V and M that L2 does not hold
     if g.phased:
@@ -247,7 +246,7 @@ def seconds(s: ConvShape, m: int, g: Group, target: Target, storage: Storage = F
         total += _overlapped(multiply, (1.3 if threads > 1 else 1.0) * from_memory + reads)
         total += (rounds - 1) * _overlapped(multiply, again + reads)
         seen = rounds * (v + panels * 2 * m_panel) * spilled / target.l3_bandwidth
-    moved = 4 * target.lanes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.stored))
+    moved = target.vector_bytes * s.n * (cb * math.prod(s.input) + kb * math.prod(s.stored))
     if moved > target.l3 / 4:
         # transforms that spill wait for memory more often
         total += moved / target.memory_bandwidth * (1.0 if frequencies < 1.5 * target.registers else 2.5)
@@ -318,7 +317,7 @@ def _spilled(size: float, target: Target) -> float:
 
 
 @lru_cache(maxsize=1024)
-def best_group(s: ConvShape, m: int, target: Target, storage: Storage = FLOAT32) -> tuple[float, Group]:
+def best_group(s: ConvShape, m: int, target: Target, storage: Storage = UNPACKED) -> tuple[float, Group]:
     """The predicted time of the fastest group, and that group."""
     tiles = enumerate(register_tiles(s, m, target, storage))
     bounded = sorted((least_seconds(s, m, t, target, storage), i, t) for i, t in tiles)

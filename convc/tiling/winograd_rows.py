@@ -122,7 +122,7 @@ def candidates(s: ConvShape, target: Target) -> Iterator[Tiling]:
         for tiles in even_parts(rows.tiles, fitting[-1])[:3]:
             for count in heights:
                 t = Tiling(tiles, blocks, count)
-                held = 4 * rows.seen(count) * s.ic * rows.size * t.vectors(rows, target) * target.lanes
+                held = target.vector_bytes * rows.seen(count) * s.ic * rows.size * t.vectors(rows, target)
                 if count == 1 or held <= target.l2 // 4:
                     yield t
 
@@ -145,7 +145,7 @@ def seconds(s: ConvShape, t: Tiling, target: Target) -> float:
     instructions = sums * (products + inverse) + rows.seen(t.longest(rows)) * s.ic * forward
     arithmetic = instructions * tasks * imbalance(tasks, target.threads)
     launch = target.launch_seconds if target.threads > 1 else 0.0
-    stores = 4 * s.n * blocks * target.lanes * math.prod(conv.output)
+    stores = target.vector_bytes * s.n * blocks * math.prod(conv.output)
     return 2 * target.lanes * arithmetic / target.peak + _stored_seconds(stores, target) + launch
 
 

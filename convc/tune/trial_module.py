@@ -22,7 +22,7 @@ from convc.codegen import cuda_link
 from convc.codegen.cache import ObjectCache
 from convc.codegen.device_build import build_kernels, device_program
 from convc.codegen.link import build_objects, distinct_kernels, rpc_objects, runtime_objects, write_module
-from convc.dtype import DType
+from convc.dtype import FLOAT32, DType
 from convc.ir import Attrs, Node
 from convc.lowering.base import Lowering
 from convc.lowering.registry import lowerings
@@ -139,7 +139,7 @@ def _program(spec: Spec, packed: Packed) -> tuple[Program, Tensors, Tensors]:
     program = Program()
     inputs: list[TensorInfo] = []
     outputs = [TensorInfo(f"result{i}", r.physical, r.dtype) for i, r in enumerate(recipe.results)]
-    rows = _swept(spec) // (4 * SWEEP_COLUMNS)
+    rows = _swept(spec) // (FLOAT32.nbytes * SWEEP_COLUMNS)
     sources: dict[int, Location] = {}
     for number, result in enumerate(recipe.results):
         place = Location("output", number)

@@ -184,7 +184,7 @@ def _only_if(sch: Any, loop: Loop, condition: Any) -> None:
 def _reads_each_weight_once(w: Workload, target: Target, config: DirectConfig) -> bool:
     """Whether weights come panel by panel out of memory, rather than again and again from a cache."""
     s = ConvShape.of(w)
-    return not config.blocks_last and s.groups == 1 and 4 * s.oc * s.ic * math.prod(s.kernel) > target.l1
+    return not config.blocks_last and s.groups == 1 and s.weight_bytes > target.l1
 
 
 def _prefetch_weights(sch: Any, block: Loop, tiles: Loop, terms: list[Loop], config: DirectConfig) -> None:

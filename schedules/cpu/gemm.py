@@ -29,7 +29,7 @@ from convc.schedules.cpu.tiles import unpack
 from convc.schedules.rows import join
 from convc.target import Target
 from convc.tiling.gemm import GemmShape, gemm_rows, gemm_tile, gemm_tiles, gemm_width
-from convc.tiling.storage import FLOAT32, Storage
+from convc.tiling.storage import UNPACKED, Storage
 from convc.workload import OUTPUT, PRODUCT, Workload
 
 Loop = Any
@@ -56,7 +56,7 @@ class GemmConfig(Config):
 class GemmSchedule:
     """The schedule for a matrix that is stored as `storage` says."""
 
-    def __init__(self, storage: Storage = FLOAT32) -> None:
+    def __init__(self, storage: Storage = UNPACKED) -> None:
         self.storage = storage
 
     def default(self, w: Workload, target: Target) -> GemmConfig:
@@ -105,7 +105,7 @@ class GemmSchedule:
         sch.vectorize(lane)
         unpack(sch, k, self.storage, target.lanes)
         sch.decompose_reduction(product, k)
-        if g.m > 1 or self.storage != FLOAT32:
+        if g.m > 1 or self.storage != UNPACKED:
             panel = sch.get(tiles).loop_var // (padded // config.rows)
             _prefetch(sch, panel, k, g.k // config.unroll)
 

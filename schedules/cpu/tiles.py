@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convc.tiling.registers import Tile
-from convc.tiling.storage import FLOAT32, Storage
+from convc.tiling.storage import UNPACKED, Storage
 from convc.workload import WEIGHTS
 
 Loop = Any
@@ -26,7 +26,7 @@ def tiled(sch: Any, output: Any, tile: Tile) -> tuple[list[Loop], list[Loop], Lo
 
 def unpack(sch: Any, rows: Loop, storage: Storage, lanes: int) -> None:
     """Make float32 of stored weights, in registers, in each iteration of `rows` of those that it reads."""
-    if storage == FLOAT32:
+    if storage == UNPACKED:
         return
     sch.compute_at(WEIGHTS, rows)
     *loops, lane = sch.get_loops(WEIGHTS)

@@ -41,7 +41,7 @@ from convc.schedules.cpu.prefetch import LINE, SEVERAL, TO_L1, TO_L2, before, sp
 from convc.schedules.cpu.tiles import unpack
 from convc.target import Target
 from convc.tiling.registers import flatten, unflatten
-from convc.tiling.storage import FLOAT32, Storage
+from convc.tiling.storage import UNPACKED, Storage
 from convc.tiling.winograd import (
     OVERRUN,
     Group,
@@ -71,7 +71,7 @@ class WinogradConfig(Group, Config):
 class WinogradSchedule:
     """The schedule for tiles of `m` outputs on each axis."""
 
-    def __init__(self, m: int, storage: Storage = FLOAT32) -> None:
+    def __init__(self, m: int, storage: Storage = UNPACKED) -> None:
         self.m = m
         self.storage = storage
 
@@ -123,7 +123,7 @@ class WinogradSchedule:
         # last, because two blocks then write the sums and nothing can be moved any more
         sch.decompose_reduction(MULTIPLY, reduction)
         _prefetch_weights(sch, panel, pieces, tile_loops, reduction, config.k_tile)
-        if set(phases(s)) == {1} and 4 * s.n * s.ic * math.prod(s.input) > target.l2:
+        if set(phases(s)) == {1} and s.input_bytes > target.l2:
             _prefetch_input(sch, s, self.m, config, group, counts, row, tile)
 
 
