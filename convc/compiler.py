@@ -27,6 +27,7 @@ from convc.codegen.link import (
     write_module,
 )
 from convc.codegen.machine import resolve
+from convc.dtype import BFLOAT16, FLOAT32
 from convc.errors import OptionError, UnsupportedError
 from convc.files import Scratch, explained
 from convc.frontends.models import graph_of
@@ -34,7 +35,6 @@ from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node, opdef
 from convc.ir.clone import clone
 from convc.layout import LayoutAssignment
-from convc.ops.separable import SeparableAttrs
 from convc.options import Options, keeps_denormals
 from convc.passes.base import Pass
 from convc.passes.convert_precision import ConvertPrecision
@@ -50,9 +50,8 @@ from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo, Weights
 from convc.runtime.module import Module
 from convc.select import DEFAULT_MAX_ERROR, MEASURES, Choice, Records, Selector
 from convc.target import Target
-from convc.tiling.separable import SeparableShape
 from convc.types import Array, Shape, TensorType
-from convc.workload import ConvShape, Workload
+from convc.workload import Workload
 
 VIEW = "view"
 
@@ -85,7 +84,7 @@ def compile(
     algorithms: Mapping[str, str] | None = None,
     max_error: float = DEFAULT_MAX_ERROR,
     error_measure: str = MEASURES[0],
-    precision: str = "float32",
+    precision: str = FLOAT32,
     fast_math: bool = False,
     keep_denormals: bool = False,
     records: Records | None = None,
@@ -183,7 +182,7 @@ def fusions(options: Options, target: Target) -> tuple[Pass, ...]:
     """The passes after the pipeline that join layers where the target's prices say so."""
     if target.gpu is not None:
         half = target.gpu.storage
-        converted = () if half == "float32" else (ConvertPrecision(half), RemoveIdentities())
+        converted = () if half == FLOAT32 else (ConvertPrecision(half), RemoveIdentities())
         return AlwaysSubPixel(), MergeSiblings(), *converted
     keep = frozenset(options.algorithms)
     selector = Selector(target, options.max_error, measure=options.error_measure)
@@ -363,7 +362,7 @@ def _refuse_bfloat16(graph: Graph) -> None:
     """Raise UnsupportedError where a model itself has bfloat16: NumPy has no such arrays."""
     for node in graph.nodes:
         for value in (*node.inputs, *node.outputs):
-            if value is not None and value.type.dtype == "bfloat16":
+            if value is not None and value.type.dtype == BFLOAT16:
                 raise UnsupportedError(
                     f"'{node.name}' ({node.op}) works on bfloat16, which models may not have.",
                     hint="Leave the model in float32: `--precision bfloat16` has GPUs compute in it.",
@@ -371,9 +370,7 @@ def _refuse_bfloat16(graph: Graph) -> None:
 
 
 def _flops(w: Workload) -> int:
-    if w.op in ("conv", "conv_max_pool"):
-        return ConvShape.of(w).flops
-    return SeparableShape.of(w).flops if isinstance(w.attrs, SeparableAttrs) else 0
+    return 2 * opdef(w.op).cost(w.attrs, w.inputs[: w.arity], w.outputs).multiply_adds
 
 
 def _runs_here(manifest: Manifest) -> bool:

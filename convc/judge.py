@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from convc.dtype import FLOAT64
 from convc.types import Array
 
 FACTOR = 4.0
@@ -103,7 +104,7 @@ class Judgement:
     def amplification(self) -> float:
         """How far off references with errors are, relative to what is expected, in root mean square."""
         finite = np.isfinite(self.spread) & np.isfinite(self.expected)
-        size = float(np.linalg.norm(self.expected[finite].astype("float64")))
+        size = float(np.linalg.norm(self.expected[finite].astype(FLOAT64)))
         return float(np.linalg.norm(self.spread[finite])) / size if size else 0.0
 
     @property
@@ -132,15 +133,15 @@ def explain(judgements: Mapping[str, Judgement], references: Iterable[Mapping[st
 
 def _magnitude(array: Array) -> Array:
     """|array| in float64, with 0 where it is not finite."""
-    values = np.abs(array.astype("float64"))
+    values = np.abs(array.astype(FLOAT64))
     return np.where(np.isfinite(values), values, 0.0)
 
 
 def _distance(a: Array, b: Array) -> Array:
     """|a - b| by element; 0 where both are NaN or the same infinity, infinite where only one is finite."""
     if a.dtype.kind != "f" and b.dtype.kind != "f":
-        return np.where(a == b, 0.0, np.maximum(np.abs(a.astype("float64") - b.astype("float64")), 1.0))
-    a, b = a.astype("float64"), b.astype("float64")
+        return np.where(a == b, 0.0, np.maximum(np.abs(a.astype(FLOAT64) - b.astype(FLOAT64)), 1.0))
+    a, b = a.astype(FLOAT64), b.astype(FLOAT64)
     with np.errstate(invalid="ignore", over="ignore"):
         far = np.abs(a - b)
     return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.where(np.isnan(far), np.inf, far))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convc import arguments
+from convc.dtype import FLOAT32
 from convc.errors import OptionError
 from convc.select import DEFAULT_MAX_ERROR, MEASURES, Records
 from convc.target import Target
@@ -25,7 +26,7 @@ class Options:
     max_error: float = DEFAULT_MAX_ERROR
     error_measure: str = MEASURES[0]
     all_errors: bool = False
-    precision: str = "float32"
+    precision: str = FLOAT32
     fast_math: bool = False
     keep_denormals: bool = False
     records: Records | None = None
@@ -36,7 +37,7 @@ class Options:
             "threads": arguments.checked_threads(self.threads),
             "algorithms": arguments.checked_algorithms(self.algorithms),
             "max_error": arguments.checked_number(self.max_error, "max_error", "1e-4"),
-            "precision": arguments.checked_text(self.precision, "precision", '"float16"'),
+            "precision": arguments.checked_text(self.precision, "precision", "FLOAT16"),
         }
         for name, value in checked.items():  # NumPy's numbers have become Python's
             object.__setattr__(self, name, value)

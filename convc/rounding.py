@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from convc.dtype import FLOAT32, FLOAT64
 from convc.evaluate import Exact
 from convc.ir import Node, opdef
 from convc.types import Array, TensorType
 
-FLUSHED = ("float32", "float64")
+FLUSHED = (FLOAT32, FLOAT64)
 """Dtypes whose denormal numbers processors flush; those of float16 are computed with as float32."""
-LOST_SUM = 2.0**10 * float(np.finfo("float32").tiny)
+LOST_SUM = 2.0**10 * float(np.finfo(FLOAT32).tiny)
 """What a sum of a thousand terms loses where each partial sum is flushed."""
 SUM = 1e-6
 """Error of a sum in float32, relative to the largest sum, where nothing is known of it."""
@@ -42,7 +43,7 @@ class Stored(Exact):
             return array
         dtype = kind.dtype.numpy
         with np.errstate(over="ignore", under="ignore"):
-            stored: Array = array.astype(dtype).astype("float64")
+            stored: Array = array.astype(dtype).astype(FLOAT64)
         if kind.dtype in FLUSHED and not self.keep_denormals:
             stored = np.where(np.abs(stored) < float(np.finfo(dtype).tiny), np.copysign(0.0, stored), stored)
         return stored

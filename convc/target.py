@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convc.dtype import FLOAT32
+from convc.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Gpu:
     registers: int = 65536
     threads: int = 2048
     warpgroup_gain: float = 0.0  # how much faster wgmma multiplies than mma.sync; 0 where there is no wgmma
-    precision: str = "float32"  # of products: "float32", "tf32", "float16" or "bfloat16"
+    precision: str = FLOAT32  # of products: float32, tf32, float16 or bfloat16
 
     @property
     def capability(self) -> int:
@@ -45,9 +45,9 @@ class Gpu:
         return f"{self.arch}a" if self.warpgroup_gain else self.arch
 
     @property
-    def storage(self) -> str:
-        """The dtype in which floating-point tensors are kept between layers."""
-        return self.precision if self.precision in ("float16", "bfloat16") else "float32"
+    def storage(self) -> DType:
+        """The format in which floating-point tensors are kept between layers."""
+        return DType.of(self.precision) if self.precision in (FLOAT16, BFLOAT16) else FLOAT32
 
 
 @dataclass(frozen=True)

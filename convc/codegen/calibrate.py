@@ -25,6 +25,7 @@ from convc.codegen.cache import ObjectCache, default_folder
 from convc.codegen.figures import NOMINAL, VARIABLE, Calibration, checked, read, stand_in
 from convc.codegen.link import FLAGS, HEADERS, RUNTIME, append_weights, native_text, runtime_objects
 from convc.codegen.machine import linker
+from convc.dtype import FLOAT64
 from convc.errors import CompileError, ConvcError
 from convc.files import Scratch, explained, write_bytes
 from convc.progress import Progress
@@ -167,7 +168,7 @@ def _build(path: Path, target: Target) -> None:
         "L3": target.l3,
         "WORKSPACE": workspace,
     }
-    figures = TensorInfo("figures", (len(fields(Calibration)),), "float64")
+    figures = TensorInfo("figures", (len(fields(Calibration)),), FLOAT64)
     steps = ("prepare", "shared", "arithmetic", "shared", "caches", "shared")
     manifest = Manifest("calibrate", (), (figures,), (), steps, asdict(target), target.threads, workspace, 0)
     for name, text in {**_sources(), "contract.c": note_source(manifest.contract)}.items():

@@ -14,6 +14,7 @@ from typing import Any
 
 from convc.codegen.device_passes import device_passes, finish_device
 from convc.codegen.pipeline import tvm
+from convc.dtype import BFLOAT16, FLOAT16, FLOAT32
 from convc.target import Gpu
 
 import tvm_ffi  # isort: skip
@@ -149,7 +150,7 @@ def wgmma(dtype: str, columns: int) -> str:
     See `native/warpgroup.cuh`. Its text is made here because each sum is an operand of the instruction.
     """
     k, short, flags = {
-        "float32": (8, "tf32", ""), "float16": (16, "f16", ", 0, 0"), "bfloat16": (16, "bf16", ", 0, 0")
+        FLOAT32: (8, "tf32", ""), FLOAT16: (16, "f16", ", 0, 0"), BFLOAT16: (16, "bf16", ", 0, 0")
     }[dtype]  # fmt: skip
     sums = columns // 2
     places = ", ".join(f"%{i}" for i in range(sums))

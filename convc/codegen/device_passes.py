@@ -15,6 +15,7 @@ from typing import Any
 
 from convc.codegen.pipeline import tvm
 from convc.codegen.values import bared_values, stored_values
+from convc.dtype import FLOAT64
 from convc.errors import CompileError
 
 import tvm_ffi  # isort: skip
@@ -79,10 +80,10 @@ def exact_doubles() -> Any:
     def by_bits(value: Any) -> Any:
         number = float(value.value)
         exact = not math.isfinite(number) or float(f"{number:.15f}") == number
-        if exact or str(value.ty.dtype) != "float64":
+        if exact or str(value.ty.dtype) != FLOAT64:
             return value
         (bits,) = struct.unpack("<q", struct.pack("<d", number))
-        return tirx.call_pure_extern("float64", "__longlong_as_double", tirx.const(bits, "int64"))
+        return tirx.call_pure_extern(FLOAT64, "__longlong_as_double", tirx.const(bits, "int64"))
 
     @tirx.transform.prim_func_pass(opt_level=0, name="convc.exact_doubles")  # type: ignore[untyped-decorator]
     def transform(func: Any, mod: Any, context: Any) -> Any:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from convc.dtype import BFLOAT16, FLOAT16, FLOAT32
 from convc.errors import OptionError, TargetError
 from convc.target import Gpu, Target
+from convc.tiling.device_gemm import CHUNK
 
-PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
+PRECISIONS = (FLOAT32, "tf32", FLOAT16, BFLOAT16)
 
 _KB, _MB = 1 << 10, 1 << 20
 
@@ -50,7 +52,7 @@ def cuda_target(name: str, host: Target, precision: str) -> Target:
             hint="Name the device's generation, as in `--target cuda:sm_90`.",
         )
     gpu = replace(GPUS[arch], precision=precision)
-    lanes = 8 if gpu.storage != "float32" else 4  # 16 bytes: what a thread copies, and a row of ldmatrix
+    lanes = CHUNK // gpu.storage.nbytes  # what a thread copies, and a row of ldmatrix
     return replace(
         host,
         name=f"cuda:{arch}",

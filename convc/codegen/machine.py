@@ -11,6 +11,7 @@ from typing import Any
 from convc.codegen.figures import VARIABLE, StandIn, stand_in
 from convc.codegen.gpus import cuda_target
 from convc.codegen.pipeline import tvm
+from convc.dtype import FLOAT32
 from convc.errors import OptionError, TargetError
 from convc.runtime.cpu import available_cpus, host_features, host_machine
 from convc.target import Target
@@ -50,7 +51,7 @@ _KNOWN = {
 }  # fmt: skip
 
 
-def resolve(name: str, threads: int | None = None, precision: str = "float32") -> Target:
+def resolve(name: str, threads: int | None = None, precision: str = FLOAT32) -> Target:
     """The target called `host`, an LLVM CPU name (`haswell`), `TRIPLE:CPU` or `cuda:sm_XX`, with nominal
     speeds.
 
@@ -60,7 +61,7 @@ def resolve(name: str, threads: int | None = None, precision: str = "float32") -
     """
     if name.split(":")[0] == "cuda":
         return cuda_target(name, resolve("host", 1), precision)
-    if precision != "float32":
+    if precision != FLOAT32:
         raise OptionError(
             f"--precision {precision}: target '{name}' computes in float32.",
             hint="Other precisions need a GPU, such as `--target cuda:sm_90`.",

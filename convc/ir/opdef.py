@@ -82,6 +82,8 @@ class OpDef(ABC, Generic[A]):
     """Whether its kernel has arithmetic of its own, so that elementwise readers are computed at its end."""
     channel_operands: ClassVar[tuple[int, ...]] = ()
     """Inputs (C,) that hold one number for each channel of the output."""
+    statistics: ClassVar[tuple[int, ...]] = ()
+    """Inputs that were measured on data and not learned: no parameters, for those who count."""
 
     @abstractmethod
     def infer(self, attrs: A, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:

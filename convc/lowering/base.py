@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from convc.dtype import FLOAT32, DType
 from convc.target import Target
 from convc.types import PLAIN, Array, Layout, TensorType
 from convc.workload import Halo, Workload
@@ -107,6 +108,12 @@ class Lowering(ABC):
     def reach(self, w: Workload) -> Reach:
         """Which inputs the error of an output is in proportion to."""
         return Reach.TERMS
+
+
+def other_format(w: Workload, dtype: DType = FLOAT32) -> str | None:
+    """Why a lowering that computes in one number format cannot compute `w`; None if it can."""
+    found = w.outputs[0].dtype
+    return None if found == dtype else f"it computes in {dtype}, not {found}"
 
 
 def blocked_like(w: Workload, target: Target, *, inputs: Sequence[int]) -> Layouts:

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from convc.dtype import FLOAT64
 from convc.types import Array
 
 Matrix = tuple[tuple[Fraction, ...], ...]
@@ -139,7 +140,7 @@ def _polyphase(m: int, r: int, stride: int) -> CookToom:
     return CookToom(m, r, at, g, bt, stride)
 
 
-def to_float(matrix: Matrix, dtype: Any = "float64") -> Array:
+def to_float(matrix: Matrix, dtype: Any = FLOAT64) -> Array:
     """A rational matrix as a NumPy array."""
     return np.array([[float(v) for v in row] for row in matrix], dtype)
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
+from convc.dtype import FLOAT32
 from convc.lowering.base import Layouts, Lowering, blocked_like
 from convc.lowering.device_bias import bias_of, pack_bias, read_bias
 from convc.lowering.direct import sum_error
@@ -59,7 +60,7 @@ class DeviceDepthwise(Lowering):
             return pack_bias(w, target, array)
         rest = array.reshape(len(array), -1)
         lanes, blocks = target.lanes, w.outputs[0].physical[1]
-        padded = np.zeros((blocks * lanes, rest.shape[1]), "float32")
+        padded = np.zeros((blocks * lanes, rest.shape[1]), FLOAT32)
         padded[: len(rest)] = rest
         return np.ascontiguousarray(padded.reshape(blocks, lanes, -1).swapaxes(1, 2))
 
@@ -68,7 +69,7 @@ class DeviceDepthwise(Lowering):
         kind, out = w.inputs[0], w.outputs[0]
         assert kind is not None
         x = placeholder(kind, "x")
-        weights = te.placeholder((out.physical[1], math.prod(s.kernel), lanes), "float32", "w")
+        weights = te.placeholder((out.physical[1], math.prod(s.kernel), lanes), FLOAT32, "w")
         covered = _covered(s)
         pad = _padded(x, s, covered)
         taps = [te.reduce_axis((0, k), f"k{axis}") for axis, k in enumerate(s.kernel)]
@@ -119,7 +120,7 @@ def _covered(s: ConvShape) -> tuple[int, ...]:
 
 def _padded(x: Any, s: ConvShape, covered: Sequence[int]) -> Any:
     """The input within its border of zeros, widened where it is loaded: once for all its products."""
-    zero = tirx.const(0, "float32")
+    zero = tirx.const(0, FLOAT32)
     axes = list(zip(covered, s.kernel, s.strides, s.dilations, s.pads, s.input, strict=True))
     extents = [(o - 1) * stride + (k - 1) * d + 1 for o, k, stride, d, _, _ in axes]
 

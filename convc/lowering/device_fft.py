@@ -22,6 +22,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
+from convc.dtype import FLOAT32, FLOAT64
 from convc.lowering.device_bias import pack_bias
 from convc.lowering.fft import Fft, transformed
 from convc.lowering.transformed import SHARED, Transformed, pack_product, scratch, vector
@@ -43,7 +44,7 @@ class DeviceFft(Fft):
 
     def applies(self, w: Workload, target: Target) -> str | None:
         """What the CPU's lowering takes, but for depthwise kernels, where products are in float32."""
-        if target.device.precision != "float32":
+        if target.device.precision != FLOAT32:
             return (
                 f"products in {target.device.precision} are left to the tensor cores, faster than transforms"
             )
@@ -68,7 +69,7 @@ class DeviceFft(Fft):
         s = ConvShape.of(w)
         if index == 1:
             t = choose(s, target)
-            u = transformed(s, t, array.astype("float64"))
+            u = transformed(s, t, array.astype(FLOAT64))
             parts = np.stack((u.imag - u.real, u.real + u.imag, u.real), axis=1)
             return pack_product(parts.reshape(-1, *u.shape[1:]), problem(s, t, target), target.lanes)
         if index == 2 and w.arity > 2:
@@ -154,7 +155,7 @@ def _row(k: Transformed, tiling: Tiling, lines: Buffer, where: tuple[Expr, ...])
     exists = k.row_inside(top + i)
     if k.product.padded_chunks > -(-k.s.ic // k.lanes):
         exists.append(c < -(-k.s.ic // k.lanes))
-    zero = tirx.const(0.0, "float32")
+    zero = tirx.const(0.0, FLOAT32)
 
     def load(j: int) -> Expr:
         value = vector(k.inputs[0], [*k.index(n, c, top + i, left + j), lane], 1)
@@ -288,7 +289,7 @@ class _Back:
 
 
 def _or_zero(value: Expr | None) -> Expr:
-    return tirx.const(0.0, "float32") if value is None else value
+    return tirx.const(0.0, FLOAT32) if value is None else value
 
 
 def _complex(m: Buffer, first: Expr, tile: Expr, channel: Expr) -> Callable[[int], Expr]:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
+from convc.dtype import FLOAT64
 from convc.lowering.base import Layouts, Lowering
-from convc.lowering.device_bias import bias_of, factor, pack_bias, read_bias
+from convc.lowering.device_bias import bias_of, pack_bias, read_bias
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.functions import widened
-from convc.ops.linear import GemmAttrs
+from convc.ops.linear import gemm_attrs
 from convc.target import Target
 from convc.tiling.device_gemv import MOST_ROWS, GemvProblem, best_tile, tile_seconds
 from convc.tiling.registers import flatten, memory_seconds, unflatten
@@ -47,7 +48,7 @@ class DeviceGemv(Lowering):
             return "weights must be constant, to be packed"
         if b.rank != 2 or a.rank < 1:
             return f"the right-hand side must be one matrix, not of shape {b.shape}"
-        if isinstance(w.attrs, GemmAttrs) and w.attrs.trans_a:
+        if gemm_attrs(w.attrs).trans_a:
             return "the left-hand matrix must not be transposed"
         if a.dtype != target.device.storage:
             return f"reads {target.device.storage}, not {a.dtype}"
@@ -126,8 +127,8 @@ def _gather(x: Any, p: GemvProblem) -> Any:
 def _pack(w: Workload, target: Target, array: Array) -> Array:
     """(K, N), or (N, K) where it is transposed, as (N, chunks, lanes)."""
     p = GemvProblem.of(w, target)
-    rows = array if isinstance(w.attrs, GemmAttrs) and w.attrs.trans_b else array.T
+    rows = array if gemm_attrs(w.attrs).trans_b else array.T
     packed = np.zeros((p.n, p.padded_chunks * p.lanes), array.dtype)
-    alpha = factor(w, "alpha")
-    packed[:, : p.k] = rows if alpha == 1.0 else rows.astype("float64") * alpha
+    alpha = gemm_attrs(w.attrs).alpha
+    packed[:, : p.k] = rows if alpha == 1.0 else rows.astype(FLOAT64) * alpha
     return packed.reshape(p.n, p.padded_chunks, p.lanes)

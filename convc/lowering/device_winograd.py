@@ -23,6 +23,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
+from convc.dtype import FLOAT32
 from convc.lowering.cook_toom import LinearProgram, straight_line
 from convc.lowering.device_bias import pack_bias
 from convc.lowering.filtering import transformed
@@ -51,7 +52,7 @@ class DeviceWinograd(Winograd):
 
     def applies(self, w: Workload, target: Target) -> str | None:
         """What the CPU's lowering takes, but for dilations and large tiles, where products are in float32."""
-        if target.device.precision != "float32":
+        if target.device.precision != FLOAT32:
             return (
                 f"products in {target.device.precision} are left to the tensor cores, faster than transforms"
             )

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm import te, tirx
 
-from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.base import Layouts, Lowering, blocked_like, other_format
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.target import Target
 from convc.tiling.product import by_channel, direct_seconds, direct_tiles, narrow, sum_blocks, sum_columns
@@ -119,8 +119,8 @@ class Direct(Lowering):
 
 def refusal(w: Workload) -> str | None:
     """Why no kernel with packed weights can compute this convolution; None if one can."""
-    if w.outputs[0].dtype != "float32":
-        return f"computes in float32, not {w.outputs[0].dtype}"
+    if reason := other_format(w):
+        return reason
     if len(w.outputs[0].shape) > 5:
         return f"takes up to 3 spatial axes, not {w.outputs[0].rank - 2}"
     if not w.constant[1]:

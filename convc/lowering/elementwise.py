@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convc.dtype import FLOAT16, FLOAT32
 from convc.ir import Attrs, opdef
 from convc.lowering.functions import dtype_of, let
 from convc.lowering.terms import TERMS, Term
@@ -13,8 +14,8 @@ Expr = Any
 
 def elementwise(op: str, attrs: Attrs, *operands: Expr) -> Expr:
     """The value of an elementwise operator at one point; functions of float16 are computed in float32."""
-    if dtype_of(operands[0]) == "float16" and len(operands) == 1 and not opdef(op).exact:
-        return _bound(op, attrs, [operands[0].astype("float32")], []).astype("float16")
+    if dtype_of(operands[0]) == FLOAT16 and len(operands) == 1 and not opdef(op).exact:
+        return _bound(op, attrs, [operands[0].astype(FLOAT32)], []).astype(FLOAT16)
     return _bound(op, attrs, operands, [])
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from convc.lowering import fft_kernel
-from convc.lowering.base import Layouts, Lowering, Reach, blocked_like
+from convc.lowering.base import Layouts, Lowering, Reach, blocked_like, other_format
 from convc.target import Target
 from convc.tiling import dft
 from convc.tiling.fft import LARGEST_SPAN, SIZES, Tiling, as_pair, choose, reach, seconds, spans
@@ -46,10 +46,8 @@ class Fft(Lowering):
     def applies(self, w: Workload, target: Target) -> str | None:
         """None, or the reason why not."""
         s = ConvShape.of(w)
-        x = w.inputs[0]
-        assert x is not None
-        if x.dtype != "float32":
-            return f"it computes in float32, not {x.dtype}"
+        if reason := other_format(w):
+            return reason
         if len(s.input) > 2:
             return f"it covers 1 or 2 spatial axes, not {len(s.input)}"
         if max(s.strides) > 1:

@@ -27,6 +27,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
+from convc.dtype import FLOAT32
 from convc.lowering.epilogue import finish
 from convc.lowering.vectors import Vectors
 from convc.tiling import dft
@@ -72,7 +73,7 @@ class _Kernel(Vectors):
         return self.in_blocks, min(self.lanes, self.shape.ic)
 
     def scratch(self, name: str, *shape: int) -> Buffer:
-        buffer = B.sblock_alloc_buffer([self.tiling.groups, *shape, self.lanes], "float32")
+        buffer = B.sblock_alloc_buffer([self.tiling.groups, *shape, self.lanes], FLOAT32)
         IRBuilder.name(name, buffer)
         return buffer
 
@@ -82,7 +83,7 @@ class _Kernel(Vectors):
         return buffer[where]
 
     def zero(self) -> Expr:
-        return tirx.Broadcast(tirx.const(0.0, "float32"), self.lanes)
+        return tirx.Broadcast(tirx.const(0.0, FLOAT32), self.lanes)
 
     def place(self, tile: Expr) -> tuple[Expr, Expr, Expr]:
         """Image, tile row and tile column of a tile's number."""
@@ -229,7 +230,7 @@ def _three_products(k: _Kernel, spectrum: Buffer, product: Buffer, g: Expr) -> N
         B.reads([spectrum[g, f, p, co, t, ci], u[f, p, kb, co * k.lanes + ci, lane]])
         B.writes([product[g, f, p, kb, t, lane]])
         with B.init():
-            B.buffer_store(product, tirx.const(0.0, "float32"), [g, f, p, kb, t, lane])
+            B.buffer_store(product, tirx.const(0.0, FLOAT32), [g, f, p, kb, t, lane])
         term = spectrum[g, f, p, co, t, ci] * u[f, p, kb, co * k.lanes + ci, lane]
         B.buffer_store(product, product[g, f, p, kb, t, lane] + term, [g, f, p, kb, t, lane])
 
@@ -243,9 +244,9 @@ def _four_products(k: _Kernel, spectrum: Buffer, product: Buffer, g: Expr) -> No
         B.reads([spectrum[g, f, q, co, t, ci], u[f, kb, co * k.lanes + ci, 0:2, lane]])
         B.writes([product[g, f, p, kb, t, lane]])
         with B.init():
-            B.buffer_store(product, tirx.const(0.0, "float32"), [g, f, p, kb, t, lane])
+            B.buffer_store(product, tirx.const(0.0, FLOAT32), [g, f, p, kb, t, lane])
         weight = u[f, kb, co * k.lanes + ci, (p + q) % 2, lane]
-        signed = tirx.Select(tirx.all(p == 0, q == 1), tirx.const(-1.0, "float32") * weight, weight)
+        signed = tirx.Select(tirx.all(p == 0, q == 1), tirx.const(-1.0, FLOAT32) * weight, weight)
         B.buffer_store(
             product,
             product[g, f, p, kb, t, lane] + spectrum[g, f, q, co, t, ci] * signed,

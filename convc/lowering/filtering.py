@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from convc.dtype import FLOAT32, FLOAT64
 from convc.lowering.cook_toom import CookToom, to_float
 from convc.lowering.weights import as_stored
 from convc.tiling.storage import UNPACKED, Storage
@@ -23,7 +24,7 @@ up to 3 times that among the sampled ones (measured on the layers of ResNet, VGG
 
 def transformed(weights: Array, algorithms: Sequence[CookToom]) -> Array:
     """U (*sizes, K, C) in float64 of weights (K, C, *kernel)."""
-    u = np.moveaxis(weights.astype("float64"), (0, 1), (-2, -1))
+    u = np.moveaxis(weights.astype(FLOAT64), (0, 1), (-2, -1))
     for axis, a in enumerate(algorithms):
         u = _along(_floats(a, "g", u.dtype), u, axis)
     return u
@@ -31,7 +32,7 @@ def transformed(weights: Array, algorithms: Sequence[CookToom]) -> Array:
 
 def largest_gain(algorithms: Sequence[CookToom]) -> float:
     """By how much the largest transformed weight may exceed the largest weight."""
-    g = (_floats(a, "g", np.dtype("float64")) for a in algorithms)
+    g = (_floats(a, "g", np.dtype(FLOAT64)) for a in algorithms)
     return math.prod(float(abs(matrix).sum(axis=1).max()) for matrix in g)
 
 
@@ -63,7 +64,7 @@ def _filtered(u: Array, algorithms: Sequence[CookToom]) -> Array:
 def _transformed_tiles(channels: int, algorithms: tuple[CookToom, ...], dtype: Any) -> Array:
     """Normal tiles (*sizes, C, tiles), the same ones each time, in the transformed domain."""
     shape = (*(a.size for a in algorithms), channels, SAMPLED_TILES)
-    v: Array = np.random.default_rng(0).standard_normal(shape, "float32").astype(dtype)
+    v: Array = np.random.default_rng(0).standard_normal(shape, FLOAT32).astype(dtype)
     for axis, a in enumerate(algorithms):
         v = _along(_floats(a, "bt", v.dtype), v, axis)
     return v

@@ -21,6 +21,8 @@ import numpy as np
 from tvm import te, tirx
 from tvm.ir import Op, register_op_attr
 
+from convc.dtype import BFLOAT16, FLOAT16, FLOAT32
+
 Expr = Any
 
 LOG2E = 1 / math.log(2)
@@ -46,7 +48,7 @@ def constant(value: float, like: Expr) -> Expr:
 
 def widened(x: Expr) -> Expr:
     """A floating-point value in float32 at least, in which kernels for half precision sum and finish."""
-    return x.astype("float32") if dtype_of(x) in ("float16", "bfloat16") else x
+    return x.astype(FLOAT32) if dtype_of(x) in (FLOAT16, BFLOAT16) else x
 
 
 register_op_attr("tirx.nearbyint", "TVectorizable", value=True)  # TVM rounds vectors lane by lane without
@@ -101,22 +103,22 @@ def upper_bound(x: Expr, bound: Expr) -> Expr:
 
 def absolute(x: Expr) -> Expr:
     """|x| by clearing the sign bit."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.abs(x)
-    return tirx.reinterpret("float32", tirx.reinterpret("int32", x) & tirx.const(0x7FFFFFFF, "int32"))
+    return tirx.reinterpret(FLOAT32, tirx.reinterpret("int32", x) & tirx.const(0x7FFFFFFF, "int32"))
 
 
 def minus_absolute(x: Expr) -> Expr:
     """-|x| by setting the sign bit."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return -tirx.abs(x)
-    return tirx.reinterpret("float32", tirx.reinterpret("int32", x) | tirx.const(-0x80000000, "int32"))
+    return tirx.reinterpret(FLOAT32, tirx.reinterpret("int32", x) | tirx.const(-0x80000000, "int32"))
 
 
 def with_sign(magnitude: Expr, x: Expr) -> Expr:
     """`magnitude`, which is not negative, with the sign of x (float32)."""
     sign = tirx.reinterpret("int32", x) & tirx.const(-0x80000000, "int32")
-    return tirx.reinterpret("float32", tirx.reinterpret("int32", magnitude) | sign)
+    return tirx.reinterpret(FLOAT32, tirx.reinterpret("int32", magnitude) | sign)
 
 
 def _fit(function: Callable[[float], float], low: float, high: float, degree: int) -> list[float]:
@@ -141,7 +143,7 @@ _ERF_LARGE = _fit(lambda t: math.log(math.erfc(t)) + t * t, 1.0, 4.0, 8)
 
 def _power_of_two(n: Expr) -> Expr:
     """2 ** n for an int32 n from -126 to 127: the exponent field of a float32."""
-    return tirx.reinterpret("float32", tirx.shift_left(n + 127, tirx.const(23, "int32")))
+    return tirx.reinterpret(FLOAT32, tirx.shift_left(n + 127, tirx.const(23, "int32")))
 
 
 def clamp(x: Expr, low: float, high: float) -> Expr:
@@ -167,7 +169,7 @@ def _reduced(x: Expr, body: Callable[[Expr, Expr], Expr]) -> Expr:
 
 def exp(x: Expr, shift: int = 0) -> Expr:
     """2^shift e^x. The scale 2^n is applied in two halves, since n runs from -151 to 130."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.exp(x) * constant(2.0**shift, x)
 
     def scaled(n: Expr, q: Expr) -> Expr:
@@ -179,7 +181,7 @@ def exp(x: Expr, shift: int = 0) -> Expr:
 
 def exp_below_zero(x: Expr) -> Expr:
     """e^x for x <= 0 with a single scale: results below the smallest normal number, 2^-126, become 0."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.exp(x)
     # At -88 n is -127, whose exponent field is that of 0.
     return _reduced(lower_bound(x, constant(-88, x)), lambda n, q: (q + constant(1, q)) * _power_of_two(n))
@@ -187,7 +189,7 @@ def exp_below_zero(x: Expr) -> Expr:
 
 def expm1(x: Expr) -> Expr:
     """e^x - 1, exact near 0."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.exp(x) - constant(1, x)
     return expm1_within(clamp(x, -18, 89))
 
@@ -204,7 +206,7 @@ def expm1_within(x: Expr) -> Expr:
 
 def log(x: Expr) -> Expr:
     """Natural logarithm: x = 2^e m with m around 1, log m from a polynomial in m - 1."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.log(x)
 
     def finite(x: Expr) -> Expr:
@@ -232,13 +234,13 @@ def _offset_bits(x: Expr) -> Expr:
 
 
 def _exponent(bits: Expr) -> Expr:
-    return tirx.shift_right(bits, tirx.const(23, "int32")).astype("float32")
+    return tirx.shift_right(bits, tirx.const(23, "int32")).astype(FLOAT32)
 
 
 def _mantissa(bits: Expr) -> Expr:
     """m - 1."""
     m = (bits & tirx.const(0x007FFFFF, "int32")) + tirx.const(_SQRT_HALF_BITS, "int32")
-    return tirx.reinterpret("float32", m) - tirx.const(1, "float32")
+    return tirx.reinterpret(FLOAT32, m) - tirx.const(1, FLOAT32)
 
 
 def _log_sum(e: Expr, f: Expr) -> Expr:
@@ -249,7 +251,7 @@ def _log_sum(e: Expr, f: Expr) -> Expr:
 
 def log1p(x: Expr) -> Expr:
     """log(1 + x), where x around 0 goes into the polynomial without being added to 1."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.log(constant(1, x) + x)
 
     def split(x: Expr) -> Expr:
@@ -279,7 +281,7 @@ def sigmoid(x: Expr) -> Expr:
 
 def tanh(x: Expr) -> Expr:
     """z / (z + 2) with z = e^2|x| - 1, which is exact near 0; 1 beyond |x| = 10."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.tanh(x)
 
     def signed(x: Expr) -> Expr:
@@ -291,7 +293,7 @@ def tanh(x: Expr) -> Expr:
 
 def erf(x: Expr) -> Expr:
     """An odd polynomial up to |x| = 1, then 1 - erfc with log erfc(x) + x^2 from a polynomial."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.erf(x)
 
     def signed(x: Expr) -> Expr:
@@ -307,7 +309,7 @@ def erf(x: Expr) -> Expr:
 
 def sinh(x: Expr) -> Expr:
     """(z + z / (z + 1)) / 2 with z = e^|x| - 1; beyond |x| = 10 simply e^|x| / 2."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.sinh(x)
     half, one = constant(0.5, x), constant(1, x)
 
@@ -323,14 +325,14 @@ def sinh(x: Expr) -> Expr:
 
 def cosh(x: Expr) -> Expr:
     """h + 1 / (4 h) with h = e^|x| / 2."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.cosh(x)
     return let(exp(absolute(x), shift=-1), lambda h: h + constant(0.25, h) / h)
 
 
 def asinh(x: Expr) -> Expr:
     """log1p(t + t^2 / (1 + sqrt(t^2 + 1))) for t = |x|, and log t + ln 2 where t^2 could overflow."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.asinh(x)
     one, huge = constant(1, x), constant(1e9, x)
 
@@ -346,7 +348,7 @@ def asinh(x: Expr) -> Expr:
 
 def acosh(x: Expr) -> Expr:
     """log1p(y + sqrt(2 y + y^2)) for y = x - 1; NaN below 1."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.acosh(x)
     two, huge = constant(2, x), constant(1e9, x)
 
@@ -363,7 +365,7 @@ def acosh(x: Expr) -> Expr:
 
 def atanh(x: Expr) -> Expr:
     """log1p(2 t / (1 - t)) / 2 for t = |x|; NaN above 1."""
-    if dtype_of(x) != "float32":
+    if dtype_of(x) != FLOAT32:
         return tirx.atanh(x)
 
     def signed(x: Expr) -> Expr:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tvm import te, tirx
 
+from convc.dtype import FLOAT16, FLOAT32
 from convc.lowering import extremes
 from convc.lowering import functions as f
 from convc.lowering.base import Layouts
@@ -234,8 +235,8 @@ def _reduce(call: Call) -> Sequence[At]:
     rule, a, kind = REDUCTIONS[call.w.op], call.attrs, call.x.kind
     axes = sorted({axis % kind.rank for axis in a.axes})
     wide = "uint8" if kind.dtype == "bool" else kind.dtype
-    if wide == "float16":
-        wide = "float32"
+    if wide == FLOAT16:
+        wide = FLOAT32
     count = math.prod(kind.shape[axis] for axis in axes)
 
     def read(*index: Expr) -> Expr:

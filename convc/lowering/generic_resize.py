@@ -13,6 +13,7 @@ from typing import Any
 
 from tvm import te, tirx
 
+from convc.dtype import FLOAT64
 from convc.lowering.base import Layouts
 from convc.lowering.formula import At, Call, follow, formula, plain
 from convc.lowering.functions import absolute, let
@@ -35,12 +36,12 @@ def _layouts(w: Workload, target: Target) -> Layouts:
 
 
 def _f64(value: float) -> Expr:
-    return tirx.const(value, "float64")
+    return tirx.const(value, FLOAT64)
 
 
 def _position(a: ResizeAttrs, axis: int, size: int, i: Expr) -> Expr:
     """`convc.ops.resize.source_positions` at output coordinate i."""
-    out, scale, x = a.shape[axis], a.scales[axis], tirx.Cast("float64", i)
+    out, scale, x = a.shape[axis], a.scales[axis], tirx.Cast(FLOAT64, i)
     if a.coordinates == "asymmetric":
         return x / _f64(scale)
     if a.coordinates == "align_corners":
@@ -114,7 +115,7 @@ class _Taps:
 
         def raw(t: Expr, i: Expr) -> Expr:
             def weight(position: Expr) -> Expr:
-                place = tirx.floor(position) + tirx.Cast("float64", t) - _f64(reach - 1)
+                place = tirx.floor(position) + tirx.Cast(FLOAT64, t) - _f64(reach - 1)
                 value = _kernel(a, (position - place) * _f64(shrink))
                 if a.exclude_outside:
                     return tirx.Select(te.all(place >= _f64(0), place < _f64(size)), value, _f64(0))

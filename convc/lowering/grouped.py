@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm import te, tirx
 
+from convc.dtype import FLOAT32
 from convc.lowering.direct import Direct, close, pack_vector, refusal
 from convc.lowering.epilogue import placeholder
 from convc.target import Target
@@ -87,6 +88,6 @@ def _operand(groups: Groups, read: Any, kb: Any, lane: Any, step: Any, inner: An
         return read(run // per_block, run % per_block * groups.inner + inner)
 
     # Bound outside of the choice, so that its condition changes no address; see functions.masked.
-    first, second = tirx.Var("first", "float32"), tirx.Var("second", "float32")
+    first, second = tirx.Var("first", FLOAT32), tirx.Var("second", FLOAT32)
     chosen = tirx.Select(kb * lanes + lane < (lower + 1) * size, first, second)
     return tirx.Let(first, channel(lower), tirx.Let(second, channel(upper), chosen))

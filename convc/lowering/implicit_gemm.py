@@ -22,13 +22,13 @@ import numpy as np
 from tvm import te
 
 from convc.dtype import FLOAT32, TF32
-from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.base import Layouts, Lowering, blocked_like, other_format
 from convc.lowering.device_bias import bias_of, pack_bias, read_bias
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
 from convc.lowering.functions import widened
 from convc.lowering.product_operands import packed_weights, patches_of
-from convc.ops.linear import GemmAttrs
+from convc.ops.linear import gemm_attrs
 from convc.target import Target
 from convc.tiling.device_gemm import (
     GROUP_ROWS,
@@ -57,9 +57,7 @@ class ImplicitGemm(Lowering):
     """Whether weights are stored with the elements of a chunk last, rather than the columns."""
 
     def applies(self, w: Workload, target: Target) -> str | None:
-        if w.outputs[0].dtype != "float32":
-            return f"multiplies float32 on the CUDA cores, not {w.outputs[0].dtype}"
-        return refusal(w, target)
+        return other_format(w) or refusal(w, target)
 
     def layouts(self, w: Workload, target: Target) -> Layouts:
         if w.op == "conv":
@@ -126,7 +124,7 @@ class ImplicitGemmMma(ImplicitGemm):
     by_column = True
 
     def applies(self, w: Workload, target: Target) -> str | None:
-        if target.device.precision == "float32":
+        if target.device.precision == FLOAT32:
             return "tensor cores multiply tf32, float16 or bfloat16; --precision asks for float32"
         if w.inputs[0] is not None and w.inputs[0].dtype != target.device.storage:
             return f"multiplies {target.device.storage}, not {w.inputs[0].dtype}"
@@ -173,7 +171,7 @@ def refusal(w: Workload, target: Target) -> str | None:
         return "the left-hand side must be a matrix, not a vector"
     if b.rank != 2:
         return f"the right-hand side must be one matrix, not of shape {b.shape}"
-    if isinstance(w.attrs, GemmAttrs) and w.attrs.trans_a:
+    if gemm_attrs(w.attrs).trans_a:
         return "the left-hand matrix must not be transposed"
     if x.shape[-1] % target.lanes:
         return f"rows of {x.shape[-1]} elements are no whole chunks of {target.lanes}"

@@ -15,11 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm import te, tirx
 
-from convc.lowering.base import Layouts, Lowering, Reach
+from convc.dtype import FLOAT32, FLOAT64
+from convc.lowering.base import Layouts, Lowering, Reach, other_format
 from convc.lowering.direct import sum_error
 from convc.lowering.epilogue import finish, operand_placeholders, placeholder
+from convc.lowering.functions import constant
 from convc.lowering.weights import encoded, magnitude, parameter, refusal, restored, storage_error, stored
-from convc.ops.linear import GemmAttrs
+from convc.ops.linear import GemmAttrs, gemm_attrs
 from convc.target import Target
 from convc.tiling.gemm import GemmShape, gemm_rows, gemm_seconds, gemm_width
 from convc.tiling.registers import flatten, unflatten
@@ -38,8 +40,8 @@ def _pack_columns(b: Array, alpha: float, width: int, storage: Storage) -> Array
     packed = np.empty(*stored((-(-n // width), k, width), storage))
     for block, start in zip(packed, range(0, n, width), strict=True):
         columns = b[:, start : start + width]
-        panel = np.zeros((k, width), "float32")
-        panel[:, : columns.shape[1]] = columns if alpha == 1.0 else columns.astype("float64") * alpha
+        panel = np.zeros((k, width), FLOAT32)
+        panel[:, : columns.shape[1]] = columns if alpha == 1.0 else columns.astype(FLOAT64) * alpha
         block[:] = encoded(panel, storage)
     return packed
 
@@ -54,8 +56,8 @@ class Gemm(Lowering):
 
     def applies(self, w: Workload, target: Target) -> str | None:
         a, b = w.inputs[0], w.inputs[1]
-        if w.outputs[0].dtype != "float32":
-            return f"computes in float32, not {w.outputs[0].dtype}"
+        if reason := other_format(w):
+            return reason
         if a is None or b is None or not w.constant[1]:
             return "the right-hand matrix must be constant, to be packed"
         if b.rank != 2:
@@ -66,31 +68,28 @@ class Gemm(Lowering):
         return Layouts(tuple(None if t is None else PLAIN for t in w.inputs), (PLAIN,))
 
     def pack(self, w: Workload, target: Target, index: int, array: Array) -> Array:
-        attrs: Any = w.attrs
+        attrs = gemm_attrs(w.attrs)
         if index == 1:
-            transposed = w.op == "gemm" and attrs.trans_b
-            alpha = attrs.alpha if w.op == "gemm" else 1.0
-            b = array.T if transposed else array
-            return _pack_columns(b, alpha, gemm_width(GemmShape.of(w), target), self.storage)
+            b = array.T if attrs.trans_b else array
+            return _pack_columns(b, attrs.alpha, gemm_width(GemmShape.of(w), target), self.storage)
         if index == 2 and w.arity > 2:
-            return np.asarray(array.astype("float64") * attrs.beta, "float32", order="C")
+            return np.asarray(array.astype(FLOAT64) * attrs.beta, FLOAT32, order="C")
         return super().pack(w, target, index, array)
 
     def compute(self, w: Workload, target: Target) -> Any:
         g = GemmShape.of(w)
-        attrs: Any = w.attrs
+        attrs = gemm_attrs(w.attrs)
         kind, out = w.inputs[0], w.outputs[0]
         assert kind is not None
         width = gemm_width(g, target)
         a = placeholder(kind, "a")
         words, b = parameter((-(-g.n // width), g.k, width), "b", self.storage)
         k = te.reduce_axis((0, g.k), "k")
-        transposed = w.op == "gemm" and attrs.trans_a
         rows, padded = kind.shape[:-1], gemm_rows(g, target)
 
         def term(m: Any, block: Any, lane: Any) -> Any:
             m = m if padded == g.m else tirx.min(m, g.m - 1)
-            value = a(k, m) if transposed else a(*unflatten(m, rows), k)
+            value = a(k, m) if attrs.trans_a else a(*unflatten(m, rows), k)
             return te.sum(value * b(block, k, lane), axis=k)
 
         product = te.compute((padded, int(b.shape[0]), width), term, name=PRODUCT)
@@ -105,7 +104,7 @@ class Gemm(Lowering):
             if bias is not None:
                 where = index[len(index) - len(bias.shape) :]
                 addend = bias(*(0 if int(e) == 1 else i for e, i in zip(bias.shape, where, strict=True)))
-                total = total + (addend if w.constant[2] else addend * tirx.const(attrs.beta, "float32"))
+                total = total + (addend if w.constant[2] else addend * constant(attrs.beta, addend))
             return finish(total, w, operands, index)
 
         result = te.compute(out.shape, value, name=OUTPUT)

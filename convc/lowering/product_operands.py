@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from tvm import te
 
-from convc.lowering.device_bias import factor
+from convc.dtype import FLOAT64
 from convc.lowering.functions import constant
-from convc.ops.linear import GemmAttrs
+from convc.ops.linear import gemm_attrs
 from convc.tiling.device_gemm import GemmProblem
 from convc.tiling.device_products import ConvProduct, LinearProduct
 from convc.tiling.registers import unflatten
@@ -111,8 +111,8 @@ def _linear(product: LinearProduct, x: Tensor) -> Gather:
 def _pack_matrix(product: LinearProduct, array: Array) -> Array:
     """(K, N), or (N, K) where it is transposed, `alpha` multiplied in."""
     w, p, lanes = product.workload, product.problem, product.target.lanes
-    rows = array if isinstance(w.attrs, GemmAttrs) and w.attrs.trans_b else array.T
-    alpha = factor(w, "alpha")
+    rows = array if gemm_attrs(w.attrs).trans_b else array.T
+    alpha = gemm_attrs(w.attrs).alpha
     if alpha != 1.0:
-        rows = (rows.astype("float64") * alpha).astype(array.dtype)
+        rows = (rows.astype(FLOAT64) * alpha).astype(array.dtype)
     return _padded(np.moveaxis(rows.reshape(p.n, p.chunks, lanes), 0, 1)[None, None], p, lanes)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convc.ir import opdef
-from convc.lowering.base import Layouts, Lowering, blocked_like
+from convc.lowering.base import Layouts, Lowering, blocked_like, other_format
 from convc.lowering.direct import pack_vector, pack_weights, sum_error
 from convc.lowering.separable_kernel import (
     DEPTHWISE,
@@ -40,8 +40,8 @@ class Separable(Lowering):
 
     def applies(self, w: Workload, target: Target) -> str | None:
         assert isinstance(w.attrs, SeparableAttrs)
-        if w.outputs[0].dtype != "float32":
-            return f"it computes in float32, not {w.outputs[0].dtype}"
+        if reason := other_format(w):
+            return reason
         if not all(c for c, kind in zip(w.constant[1 : w.arity], w.inputs[1:], strict=False) if kind):
             return "weights and biases must be constant, to be packed"
         if open_ended := {name for name, _ in w.attrs.between if not opdef(name).finite}:

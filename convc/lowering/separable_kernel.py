@@ -30,6 +30,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
+from convc.dtype import FLOAT32
 from convc.ir import opdef
 from convc.lowering.direct import locate
 from convc.lowering.elementwise import elementwise
@@ -71,12 +72,12 @@ class _Kernel(Vectors):
         return -(-channels // self.lanes)
 
     def scratch(self, name: str, *shape: int) -> Buffer:
-        buffer = B.sblock_alloc_buffer([*shape, self.lanes], "float32")
+        buffer = B.sblock_alloc_buffer([*shape, self.lanes], FLOAT32)
         IRBuilder.name(name, buffer)
         return buffer
 
     def clear(self, buffer: Buffer, *index: Expr) -> None:
-        self.store(buffer, tirx.Broadcast(tirx.const(0.0, "float32"), self.lanes), *index)
+        self.store(buffer, tirx.Broadcast(tirx.const(0.0, FLOAT32), self.lanes), *index)
 
     def cleared_sums(self, patch: Patch) -> Buffer:
         """A vector for each pixel of a patch; these become registers, since every index is a constant."""
@@ -95,8 +96,8 @@ def build(
     """The unscheduled PrimFunc. `params` are the shapes, as stored, of the inputs that are there."""
     with IRBuilder() as ib, B.prim_func(s_tir=True):
         B.func_name("main")
-        buffers = {i: B.arg(f"input{i}", B.Buffer(s, "float32")) for i, s in params.items()}
-        out = B.arg("out", B.Buffer(w.outputs[0].physical, "float32"))
+        buffers = {i: B.arg(f"input{i}", B.Buffer(s, FLOAT32)) for i, s in params.items()}
+        out = B.arg("out", B.Buffer(w.outputs[0].physical, FLOAT32))
         k = _Kernel(w, shape, tiling, target, buffers, out)
         (_depthwise_pointwise if shape.depthwise_first else _pointwise_depthwise)(k)
     return ib.get().with_attr("global_symbol", "main")

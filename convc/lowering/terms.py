@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from tvm import te, tirx
 
+from convc.dtype import FLOAT32, FLOAT64
 from convc.lowering import extremes
 from convc.lowering import functions as f
 from convc.lowering.functions import constant, dtype_of, is_float, masked, select
@@ -107,14 +108,14 @@ def cast(x: Expr, dtype: str) -> Expr:
 def _libm(name: str, *operands: Expr) -> Expr:
     """A function of the C library, called for each lane."""
     dtype = dtype_of(operands[0])
-    if dtype != "float64":
-        operands = tuple(cast(x, "float32") for x in operands)
-        return cast(tirx.call_pure_extern("float32", f"{name}f", *operands), dtype)
+    if dtype != FLOAT64:
+        operands = tuple(cast(x, FLOAT32) for x in operands)
+        return cast(tirx.call_pure_extern(FLOAT32, f"{name}f", *operands), dtype)
     return tirx.call_pure_extern(dtype, name, *operands)
 
 
 def _expm1_below_zero(x: Expr) -> Expr:
-    if dtype_of(x) == "float32":
+    if dtype_of(x) == FLOAT32:
         return f.expm1_within(f.clamp(x, -18, 0))
     return f.expm1(f.upper_bound(x, constant(0, x)))
 
@@ -159,7 +160,7 @@ def _equal(x: Expr, y: Expr) -> Expr:
 def _power(x: Expr, y: Expr) -> Expr:
     if is_float(x):
         return tirx.pow(x, y)
-    return tirx.pow(x.astype("float64"), y.astype("float64")).astype(dtype_of(x))
+    return tirx.pow(x.astype(FLOAT64), y.astype(FLOAT64)).astype(dtype_of(x))
 
 
 def _xor(x: Expr, y: Expr) -> Expr:

@@ -16,6 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
+from convc.dtype import FLOAT32
 from convc.lowering.epilogue import finish
 from convc.tiling.device_gemm import GemmProblem
 from convc.tiling.device_transformed import STORE, stored_column
@@ -57,8 +58,8 @@ class Transformed:
                     shape = (p.groups, p.padded_chunks, self.lanes, p.columns)
                 elif i == 2 and w.arity > 2:
                     shape = (-(-self.s.oc // self.lanes), self.lanes)
-                self.inputs[i] = B.arg(f"input{i}", B.Buffer(shape, "float32"))
-        self.result = B.arg("out", B.Buffer(w.outputs[0].physical, "float32"))
+                self.inputs[i] = B.arg(f"input{i}", B.Buffer(shape, FLOAT32))
+        self.result = B.arg("out", B.Buffer(w.outputs[0].physical, FLOAT32))
 
     def between(self) -> tuple[Buffer, Buffer]:
         """V [group, chunk, tile, lane] and M [group, tile, column]."""
@@ -76,7 +77,7 @@ class Transformed:
             B.reads([v[g, c, t, i], u[g, c, i, o]])
             B.writes([sums[g, t, o]])
             with B.init():
-                B.buffer_store(sums, tirx.const(0.0, "float32"), [g, t, o])
+                B.buffer_store(sums, tirx.const(0.0, FLOAT32), [g, t, o])
             B.buffer_store(sums, sums[g, t, o] + v[g, c, t, i] * u[g, c, i, o], [g, t, o])
         with B.grid(p.groups, p.m, p.columns) as loops, B.sblock(STORE):
             g, t, o = B.axis.remap("SSS", list(loops))
@@ -150,14 +151,14 @@ class Transformed:
 
 def scratch(name: str, shape: Sequence[int], scope: str = "global") -> Buffer:
     """A buffer between stages."""
-    buffer = B.sblock_alloc_buffer(list(shape), "float32", scope=scope)
+    buffer = B.sblock_alloc_buffer(list(shape), FLOAT32, scope=scope)
     IRBuilder.name(name, buffer)
     return buffer
 
 
 def vector(buffer: Buffer, index: Sequence[Expr], lanes: int) -> Expr:
     """So many values from `index` on, along the last axis."""
-    return buffer.vload(list(index), "float32" if lanes == 1 else f"float32x{lanes}")
+    return buffer.vload(list(index), FLOAT32 if lanes == 1 else f"float32x{lanes}")
 
 
 def store(buffer: Buffer, value: Expr, index: Sequence[Expr], lanes: int) -> None:
@@ -168,12 +169,12 @@ def store(buffer: Buffer, value: Expr, index: Sequence[Expr], lanes: int) -> Non
 
 def constant(value: float, lanes: int) -> Expr:
     """A number, in all lanes of a vector."""
-    number = tirx.const(value, "float32")
+    number = tirx.const(value, FLOAT32)
     return number if lanes == 1 else tirx.Broadcast(number, lanes)
 
 
 def pack_product(spectrum: Array, p: GemmProblem, lanes: int) -> Array:
     """Weights (group, K, C) as the product reads them: (group, chunk, lane, column), zero beyond K and C."""
-    packed = np.zeros((p.groups, p.padded_chunks * lanes, p.columns), "float32")
+    packed = np.zeros((p.groups, p.padded_chunks * lanes, p.columns), FLOAT32)
     packed[:, : spectrum.shape[2], : spectrum.shape[1]] = spectrum.swapaxes(1, 2)
     return packed.reshape(p.groups, p.padded_chunks, lanes, p.columns)

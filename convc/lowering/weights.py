@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
+from convc.dtype import FLOAT32, FLOAT64
 from convc.tiling.storage import UNPACKED, Storage
 from convc.types import Array
 from convc.workload import WEIGHTS
@@ -50,7 +51,7 @@ def stored(shape: Sequence[int], storage: Storage) -> tuple[tuple[int, ...], str
     """The shape and type of the array that holds weights of this shape, (..., K, lanes)."""
     *outer, terms, lanes = shape
     if storage == UNPACKED:
-        return (*outer, terms, lanes), "float32"
+        return (*outer, terms, lanes), FLOAT32
     return (*outer, terms // storage.rows * storage.words, lanes), "int32"
 
 
@@ -77,12 +78,12 @@ def parameter(shape: Sequence[int], name: str, storage: Storage) -> tuple[Any, A
 
 def _float(word: Any) -> Any:
     bits = ((word >> 3) & tirx.const(_KEPT, "int32")) | tirx.const(_LEADING, "int32")
-    return tirx.reinterpret("float32", bits)
+    return tirx.reinterpret(FLOAT32, bits)
 
 
 def restored(total: Any, storage: Storage) -> Any:
     """A sum of products with stored weights, at its own magnitude."""
-    return total if storage == UNPACKED else total * tirx.const(RANGE, "float32")
+    return total if storage == UNPACKED else total * tirx.const(RANGE, FLOAT32)
 
 
 def encoded(weights: Array, storage: Storage) -> Array:
@@ -132,11 +133,11 @@ def _encoded(weights: Array, storage: Storage) -> Array:
 def as_stored(weights: Array, storage: Storage) -> Array:
     """Weights (..., K, lanes) with the values that kernels see, in float32."""
     if storage == UNPACKED:
-        return weights.astype("float32")
-    a, b, c = np.moveaxis(_by_word(encoded(weights.astype("float32"), storage), storage), -2, 0)
+        return weights.astype(FLOAT32)
+    a, b, c = np.moveaxis(_by_word(encoded(weights.astype(FLOAT32), storage), storage), -2, 0)
     last = (a << 24) | ((b << 16) & 0x00FF0000) | ((c << 8) & 0x0000FF00)
     rows = np.stack([a, b, c, last], axis=-2)
-    values: Array = ((rows >> 3 & np.int32(_KEPT)) | np.int32(_LEADING)).view("float32") * np.float32(RANGE)
+    values: Array = ((rows >> 3 & np.int32(_KEPT)) | np.int32(_LEADING)).view(FLOAT32) * np.float32(RANGE)
     return values.reshape(weights.shape)
 
 
@@ -160,5 +161,5 @@ def magnitude(weights: Array) -> float:
 def storage_error(weights: Array, gain: float) -> float:
     """Likely error of sums with `gain` times these weights in 24 bits, relative to the largest sum."""
     flat = weights.ravel(order="K")  # a view wherever there is one: the matrix may take half a gigabyte
-    mean_square = float(np.einsum("i,i->", flat, flat, dtype="float64")) / flat.size
+    mean_square = float(np.einsum("i,i->", flat, flat, dtype=FLOAT64)) / flat.size
     return ROUNDING + LEAST / (gain * math.sqrt(mean_square))

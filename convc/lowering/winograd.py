@@ -26,7 +26,8 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm import te, tirx
 
-from convc.lowering.base import Layouts, Lowering, Reach, blocked_like
+from convc.dtype import FLOAT32
+from convc.lowering.base import Layouts, Lowering, Reach, blocked_like, other_format
 from convc.lowering.cook_toom import CookToom, LinearProgram, Matrix, cook_toom, straight_line
 from convc.lowering.epilogue import finish, largest, operand_placeholders, placeholder
 from convc.lowering.filtering import largest_gain, sampled_error, transformed
@@ -82,7 +83,7 @@ def _combine(program: LinearProgram, index: Expr, x: Any) -> Expr:
     """Row `index` of a linear program as a TE expression that folds to one row once `index` is unrolled."""
 
     def constant(value: float) -> Expr:
-        return tirx.const(value, "float32")
+        return tirx.const(value, FLOAT32)
 
     rows = [program.row(i, x, constant) for i in range(len(program.rows))]
     result = rows[-1]
@@ -103,10 +104,8 @@ class Winograd(Lowering):
     def applies(self, w: Workload, target: Target) -> str | None:
         """Dense float32 convolutions with 2 to 7 taps, more than the stride, on one or two axes."""
         s = ConvShape.of(w)
-        x = w.inputs[0]
-        assert x is not None
-        if x.dtype != "float32":
-            return f"it computes in float32, not {x.dtype}"
+        if reason := other_format(w):
+            return reason
         if not w.constant[1] or (w.arity > 2 and w.inputs[2] is not None and not w.constant[2]):
             return "its weights must be constants, because they are transformed in advance"
         if len(s.kernel) > 2:
@@ -160,7 +159,7 @@ class Winograd(Lowering):
         k, c = array.shape[:2]
         u = transformed(array, Tiling.of(ConvShape.of(w), self.m).algorithms)
         sizes = u.shape[:-2]
-        packed = np.zeros((*sizes, -(-k // lanes), lanes, -(-c // lanes) * lanes), "float32")
+        packed = np.zeros((*sizes, -(-k // lanes), lanes, -(-c // lanes) * lanes), FLOAT32)
         packed.reshape(*sizes, -1, packed.shape[-1])[..., :k, :c] = u
         return encoded(np.ascontiguousarray(np.moveaxis(packed, -3, 0).swapaxes(-1, -2)), self.storage)
 
@@ -175,7 +174,7 @@ class Winograd(Lowering):
         x = placeholder(x_type, "x", self.halo(w, target))
         words, u = parameter((kb, *tiling.sizes, cb * lanes, lanes), "u", self.storage)
         biased = w.arity > 2 and w.inputs[2] is not None
-        bias = te.placeholder((kb, lanes), "float32", "bias") if biased else None
+        bias = te.placeholder((kb, lanes), FLOAT32, "bias") if biased else None
         operands = operand_placeholders(w)
 
         v = _input_transform(x, tiling, s.n, cb, lanes)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from convc.dtype import FLOAT32
 from convc.lowering.base import Layouts, Lowering, Reach, blocked_like
 from convc.lowering.cook_toom import POINTS, CookToom, cook_toom
 from convc.lowering.direct import pack_vector, refusal
@@ -70,7 +71,7 @@ class WinogradRows(Lowering):
         if index != WEIGHTS:
             return super().pack(w, target, index, array)
         algorithm = _algorithm(ConvShape.of(w))
-        u = transformed(_one_axis(array), (algorithm,)).astype("float32")
+        u = transformed(_one_axis(array), (algorithm,)).astype(FLOAT32)
         return pack_vector(np.ascontiguousarray(u.swapaxes(0, 1)), target)
 
     def compute(self, w: Workload, target: Target) -> Any:

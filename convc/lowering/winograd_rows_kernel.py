@@ -27,6 +27,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as B
 
+from convc.dtype import FLOAT32
 from convc.lowering.cook_toom import CookToom, straight_line
 from convc.lowering.epilogue import finish
 from convc.lowering.vectors import Vectors
@@ -53,12 +54,12 @@ class _Kernel(Vectors):
     out: Buffer
 
     def scratch(self, name: str, *shape: int) -> Buffer:
-        buffer = B.sblock_alloc_buffer([*shape], "float32")
+        buffer = B.sblock_alloc_buffer([*shape], FLOAT32)
         IRBuilder.name(name, buffer)
         return buffer
 
     def splat(self, value: float) -> Expr:
-        return tirx.Broadcast(tirx.const(value, "float32"), self.lanes)
+        return tirx.Broadcast(tirx.const(value, FLOAT32), self.lanes)
 
     @property
     def vectors(self) -> int:
@@ -77,8 +78,8 @@ def build(
     """The unscheduled PrimFunc. `params` are the shapes, as stored, of the inputs that are there."""
     with IRBuilder() as ib, B.prim_func(s_tir=True):
         B.func_name("main")
-        buffers = {i: B.arg(f"input{i}", B.Buffer(s, "float32")) for i, s in params.items()}
-        out = B.arg("out", B.Buffer(w.outputs[0].physical, "float32"))
+        buffers = {i: B.arg(f"input{i}", B.Buffer(s, FLOAT32)) for i, s in params.items()}
+        out = B.arg("out", B.Buffer(w.outputs[0].physical, FLOAT32))
         k = _Kernel(w, shape, tiling, algorithm, lanes, buffers, out)
         with _task(k) as (n, first, rows):
             v = _transformed_input(k, n, first, rows)
@@ -127,7 +128,7 @@ def _split_phases(k: _Kernel, phases: Buffer, n: Expr, c: Expr, row: Expr) -> No
     last = max(first, min(last, s.tiles))
     edges = [*range(first * s.period), *range(last * s.period, s.reach)]
 
-    zero = tirx.const(0.0, "float32")
+    zero = tirx.const(0.0, FLOAT32)
 
     def pixel(column: Expr) -> Expr:
         return tirx.BufferLoad(k.params[0], [*k.pixel(n, c, row, column - before)])

@@ -24,6 +24,11 @@ class GemmAttrs(Attrs):
     trans_b: bool = False
 
 
+def gemm_attrs(attrs: Attrs) -> GemmAttrs:
+    """What the attributes of a `gemm` or `matmul` say of its product: of a matmul, nothing."""
+    return attrs if isinstance(attrs, GemmAttrs) else GemmAttrs()
+
+
 @register
 class Gemm(OpDef[GemmAttrs]):
     """A fully connected layer: a (M, K) or transposed; b (K, N) or transposed; c broadcasts to (M, N)."""

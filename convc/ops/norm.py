@@ -92,6 +92,7 @@ class BatchNorm(OpDef[BatchNormAttrs]):
     attrs = BatchNormAttrs
     finite = True
     channel_operands = (1, 2, 3, 4)
+    statistics = (3, 4)
     inputs = (5, 5)
 
     def infer(self, attrs: BatchNormAttrs, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:

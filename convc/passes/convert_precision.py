@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from convc.dtype import DType
+from convc.dtype import FLOAT16, FLOAT32, DType
 from convc.ir import Graph, Node, Value
 from convc.ops.unary import CastAttrs
 from convc.passes.base import Changes, Pass
 
-SINGLE = "float32"
+SINGLE = FLOAT32
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ConvertPrecision(Pass):
     """
 
     name: ClassVar[str] = "convert-precision"
-    dtype: str = "float16"
+    dtype: str = FLOAT16
     source: str = SINGLE
 
     def run(self, graph: Graph) -> Changes:

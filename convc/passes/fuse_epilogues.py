@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from convc.dtype import FLOAT32
 from convc.ir import Graph, Node, Step, Value, opdef
 from convc.passes.base import Changes, Pass
 
@@ -56,7 +57,7 @@ class FuseEpilogues(Pass):
     name: ClassVar[str] = "fuse-epilogues"
     longest_epilogue: int = LONGEST_EPILOGUE
     longest_chain: int = LONGEST_CHAIN
-    dtype: str = "float32"
+    dtype: str = FLOAT32
 
     def run(self, graph: Graph) -> Changes:
         """One sweep in topological order: a node meets producers that already have all of their steps."""

@@ -12,6 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
+from convc.dtype import FLOAT32
 from convc.ir import Graph, Node, Step, Value, opdef
 from convc.ops.conv import ConvAttrs
 from convc.ops.separable import SeparableAttrs
@@ -88,7 +89,7 @@ class FuseSeparable(Pass):
         for node in (first, second):
             if named := self.keep & {node.name, *node.origin}:
                 return f"an algorithm was asked for '{min(named)}'"
-            if node.output.type.dtype != "float32":
+            if node.output.type.dtype != FLOAT32:
                 return f"it computes with {node.output.type.dtype}"
             if any(v is not None and graph.constant(v) is None for v in node.operands[1:]):
                 return f"the weights of '{node.name}' are not constant"

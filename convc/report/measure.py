@@ -173,7 +173,7 @@ def _trials(
         min(compilation.program.weights_bytes, 2 * compilation.target.l3) // (FLOAT32.nbytes * SWEEP_COLUMNS),
     )
     vector = graph.add_input("sweep", TensorType((1, rows)))
-    others = graph.add_constant("sweep.weight", np.zeros((rows, SWEEP_COLUMNS), "float32"))
+    others = graph.add_constant("sweep.weight", np.zeros((rows, SWEEP_COLUMNS), FLOAT32))
     inputs = _inputs(graph, compilation.graph, node)
     outputs, swept = [], []
     for lowering in lowerings:

@@ -103,7 +103,7 @@ def _parameters(graph: Graph, node: Node, counted: set[Value]) -> int:
     single number with which an elementwise operator works, such as the 0.5 of an average.
     """
     total = 0
-    statistics = node.inputs[3:5] if node.op == "batch_norm" else ()
+    statistics = [node.inputs[index] for index in opdef(node.op).statistics]
     for index, value in enumerate(node.inputs):
         if value is None or graph.constant(value) is None or value in counted or not value.type.is_float:
             continue

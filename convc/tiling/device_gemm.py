@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convc.dtype import FLOAT32
-from convc.ops.linear import GemmAttrs
+from convc.ops.linear import gemm_attrs
 from convc.target import Gpu, Target
 from convc.workload import ConvShape, Workload
 
@@ -118,7 +118,7 @@ def linear_problem(w: Workload, target: Target) -> GemmProblem:
     a, b = w.inputs[0], w.inputs[1]
     assert a is not None
     assert b is not None
-    transposed = isinstance(w.attrs, GemmAttrs) and bool(w.attrs.trans_b)
+    transposed = gemm_attrs(w.attrs).trans_b
     k, n = reversed(b.shape) if transposed else b.shape
     return GemmProblem(1, a.size // k, n, -(-k // target.lanes), CHUNK // target.lanes)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from convc.ops.linear import GemmAttrs
+from convc.ops.linear import gemm_attrs
 from convc.target import Gpu, Target
 from convc.tiling.device_depthwise import clock
 from convc.tiling.registers import divisors
@@ -68,7 +68,7 @@ class GemvProblem:
         a, b = w.inputs[0], w.inputs[1]
         assert a is not None
         assert b is not None
-        transposed = isinstance(w.attrs, GemmAttrs) and bool(w.attrs.trans_b)
+        transposed = gemm_attrs(w.attrs).trans_b
         k, n = reversed(b.shape) if transposed else b.shape
         return cls(a.size // k, n, k, target.lanes)
 

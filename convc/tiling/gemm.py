@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from convc.ops.linear import gemm_attrs
 from convc.target import Target
 from convc.tiling.registers import (
     Tile,
@@ -32,8 +33,7 @@ class GemmShape:
         out = w.outputs[0].shape
         a = w.inputs[0]
         assert a is not None
-        transposed = w.op == "gemm" and w.attrs.trans_a  # type: ignore[attr-defined]
-        return cls(math.prod(out[:-1]), a.shape[0 if transposed else -1], out[-1])
+        return cls(math.prod(out[:-1]), a.shape[0 if gemm_attrs(w.attrs).trans_a else -1], out[-1])
 
 
 def gemm_width(g: GemmShape, target: Target) -> int:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from convc import children
+from convc.dtype import BFLOAT16, FLOAT32
 from convc.errors import OptionError
 from convc.files import Scratch, explained
 from convc.tune.measurer import Builders, example
@@ -159,10 +160,10 @@ def _compress(path: Path) -> None:
 
 def plain_weights(weights: Array) -> Array:
     """Weights of four values, of the size of those given: they take a few bits each in a compressed file."""
-    scale = float(np.abs(weights.astype("float32")).mean()) or 1.0
+    scale = float(np.abs(weights.astype(FLOAT32)).mean()) or 1.0
     values = scale * np.array([-1.5, -0.5, 0.5, 1.5])
     drawn: Array = np.random.default_rng(0).choice(values, weights.shape).astype(weights.dtype)
-    return drawn if weights.dtype.kind == "f" or weights.dtype.name == "bfloat16" else weights
+    return drawn if weights.dtype.kind == "f" or weights.dtype.name == BFLOAT16 else weights
 
 
 def copy_package(folder: Path, modules: Sequence[str]) -> list[str]:

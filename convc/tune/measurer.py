@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from convc.dtype import FLOAT32
 from convc.errors import ConvcError
 from convc.evaluate import evaluate
 from convc.files import Scratch
@@ -119,7 +120,7 @@ class Builders:
 
     def _spec(self, task: Task, candidate: Candidate) -> Spec:
         bound = candidate.lowering.error_bound(candidate.workload, task.weights)
-        precision = "float32" if self._target.gpu is None else self._target.gpu.precision
+        precision = FLOAT32 if self._target.gpu is None else self._target.gpu.precision
         return Spec(
             candidate.lowering.name,
             candidate.workload,

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from convc.codegen.pipeline import tvm
-from convc.dtype import DType
+from convc.dtype import FLOAT64, DType
 from convc.errors import ModuleError, TargetError
 from convc.runtime.manifest import TensorInfo
 from convc.tune.proof import MARK, NO_RESULT, STRIP, Loaded, Proof
@@ -86,7 +86,7 @@ class Board:
             raise Died(f"{signal.Signals(status).name} on the board{_REASONS.get(status, '')}")
         if status < 0:
             raise MemoryError("there was not enough memory for the kernel on the board")
-        rounds = seconds.numpy().view("float64").reshape(runs, len(candidates))
+        rounds = seconds.numpy().view(FLOAT64).reshape(runs, len(candidates))
         return [[float(value) for value in row] for row in rounds.T]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from convc.dtype import FLOAT32
 from convc.runtime.arrays import address
 from convc.runtime.host import check_machine, map_library
 from convc.runtime.manifest import TensorInfo, read
@@ -175,7 +176,7 @@ _SWEEPS: dict[tuple[int, ...], Array] = {}
 def _sweep(shape: tuple[int, ...]) -> Array:
     """Bytes to push others out of the caches; all candidates read the same ones."""
     if shape not in _SWEEPS:
-        _SWEEPS[shape] = np.ones(shape, "float32")
+        _SWEEPS[shape] = np.ones(shape, FLOAT32)
     return _SWEEPS[shape]
 
 

@@ -156,8 +156,8 @@ def _program(spec: Spec, packed: Packed) -> tuple[Program, Tensors, Tensors]:
         reduce = selector.choose_workload(Workload("reduce_sum", attrs, (swept,), (sums,), (False,), 1))
         places = (Argument(Location("input", len(inputs))), Argument(Location("output", len(outputs))))
         program.steps.insert(0, Run(_node("sweep"), reduce, places))
-        inputs.append(TensorInfo("sweep", swept.shape, "float32"))
-        outputs.append(TensorInfo("swept", sums.shape, "float32"))
+        inputs.append(TensorInfo("sweep", swept.shape, FLOAT32))
+        outputs.append(TensorInfo("swept", sums.shape, FLOAT32))
     runs = DEVICE_RUNS if spec.target.gpu else 1
     program.steps += [_layer(spec, program, sources, packed)] * runs
     if rows and spec.network_bytes > KEPT * spec.target.l3:

@@ -29,6 +29,8 @@ from typing import Any
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from convc.dtype import FLOAT32, DType
+
 SHARED = "shared.dyn"
 WARP = 32
 SIDE = 16
@@ -50,7 +52,7 @@ class Fragments:
     @property
     def lanes(self) -> int:
         """Elements of a chunk."""
-        return 4 if self.dtype == "float32" else 8
+        return CHUNK // DType.of(self.dtype).nbytes
 
     @property
     def registers(self) -> int:
@@ -168,7 +170,7 @@ def register_zero(name: str, threads: int, rows: int, columns: int, place: Map) 
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def description(result: T.handle) -> None:
-        C = T.match_buffer(result, (threads, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
+        C = T.match_buffer(result, (threads, sums), FLOAT32, align=CHUNK, offset_factor=sums, scope="warp")
         with T.sblock("root"):
             T.reads()
             T.writes(C[0:threads, 0:sums])
@@ -182,7 +184,7 @@ def register_zero(name: str, threads: int, rows: int, columns: int, place: Map) 
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def instruction(result: T.handle) -> None:
-        C = T.match_buffer(result, (threads, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
+        C = T.match_buffer(result, (threads, sums), FLOAT32, align=CHUNK, offset_factor=sums, scope="warp")
         with T.sblock("root"):
             T.reads()
             T.writes(C[0:threads, 0:sums])
@@ -203,7 +205,7 @@ def _register_multiply(f: Fragments) -> None:
         B = T.match_buffer(
             right, (WARP, registers), dtype, align=CHUNK, offset_factor=registers, scope="warp"
         )
-        C = T.match_buffer(result, (WARP, SUMS), "float32", align=CHUNK, offset_factor=SUMS, scope="warp")
+        C = T.match_buffer(result, (WARP, SUMS), FLOAT32, align=CHUNK, offset_factor=SUMS, scope="warp")
         with T.sblock("root"):
             T.reads(C[0:WARP, 0:SUMS], A[0:WARP, 0:registers], B[0:WARP, 0:registers])
             T.writes(C[0:WARP, 0:SUMS])
@@ -215,7 +217,7 @@ def _register_multiply(f: Fragments) -> None:
                     tc, rc = T.meta_var(place_c(vi, vj))
                     T.reads(C[tc, rc], A[ta, ra], B[tb, rb])
                     T.writes(C[tc, rc])
-                    C[tc, rc] = C[tc, rc] + T.Cast("float32", A[ta, ra]) * T.Cast("float32", B[tb, rb])
+                    C[tc, rc] = C[tc, rc] + T.Cast(FLOAT32, A[ta, ra]) * T.Cast(FLOAT32, B[tb, rb])
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def instruction(left: T.handle, right: T.handle, result: T.handle) -> None:
@@ -223,7 +225,7 @@ def _register_multiply(f: Fragments) -> None:
         B = T.match_buffer(
             right, (WARP, registers), dtype, align=CHUNK, offset_factor=registers, scope="warp"
         )
-        C = T.match_buffer(result, (WARP, SUMS), "float32", align=CHUNK, offset_factor=SUMS, scope="warp")
+        C = T.match_buffer(result, (WARP, SUMS), FLOAT32, align=CHUNK, offset_factor=SUMS, scope="warp")
         with T.sblock("root"):
             T.reads(C[0:WARP, 0:SUMS], A[0:WARP, 0:registers], B[0:WARP, 0:registers])
             T.writes(C[0:WARP, 0:SUMS])

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from convc.dtype import FLOAT32
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cuda.fragments import SHARED, SIDE, Fragments, fragments
 from convc.schedules.cuda.pieces import by_row, copy_to_shared, gathered, run_ahead, split_sums
@@ -76,7 +77,7 @@ def apply(sch: Any, w: Workload, target: Target, config: MmaConfig, *, tensorize
     p, tile = problem(w, target), config.tile
     if not tile.fits(p, target.device):
         raise NotApplicable(f"{config} does not fit {p} on {target.name}.")
-    kernel = _Kernel(sch, w, target, tile, fragments(w.inputs[0].dtype if w.inputs[0] else "float32"))
+    kernel = _Kernel(sch, w, target, tile, fragments(w.inputs[0].dtype if w.inputs[0] else FLOAT32))
     kernel.schedule(tensorize)
 
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from convc.dtype import FLOAT32
 from convc.schedules.base import Config, NotApplicable
 from convc.schedules.cuda.fragments import SHARED
 from convc.schedules.cuda.pieces import by_row, copy_to_shared, gathered, run_ahead, split_sums
@@ -83,7 +84,7 @@ def apply(sch: Any, w: Workload, target: Target, config: GroupConfig, *, tensori
         out = w.outputs[0]
         even = out.layout.block > 1 or out.shape[-1] % 8 == 0
         groups = _tile_output(sch, tile, *by_row(sch, output, w, target), even=even)
-    dtype = w.inputs[0].dtype if w.inputs[0] else "float32"
+    dtype = w.inputs[0].dtype if w.inputs[0] else FLOAT32
     _multiply(sch, tile, product, groups, warpgroup(dtype, tile.n, tile.chunks), tensorize)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from convc.dtype import FLOAT32, DType
 from convc.schedules.cuda.fragments import CHUNK, SHARED, register_zero
 from convc.tiling.device_gemm import GROUP, GROUP_ROWS
 
@@ -33,7 +34,7 @@ class Warpgroup:
     @property
     def lanes(self) -> int:
         """Elements of a chunk."""
-        return 4 if self.dtype == "float32" else 8
+        return CHUNK // DType.of(self.dtype).nbytes
 
     @property
     def sums(self) -> int:
@@ -79,7 +80,7 @@ def _register_multiply(group: Warpgroup) -> None:
         B = T.match_buffer(
             right, (chunks, columns, lanes), dtype, align=CHUNK, offset_factor=lanes, scope=scope
         )
-        C = T.match_buffer(result, (GROUP, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
+        C = T.match_buffer(result, (GROUP, sums), FLOAT32, align=CHUNK, offset_factor=sums, scope="warp")
         with T.sblock("root"):
             T.reads(C[0:GROUP, 0:sums], A[0:chunks, 0:GROUP_ROWS, 0:lanes], B[0:chunks, 0:columns, 0:lanes])
             T.writes(C[0:GROUP, 0:sums])
@@ -89,9 +90,7 @@ def _register_multiply(group: Warpgroup) -> None:
                     tc, rc = T.meta_var(place(vi, vj))
                     T.reads(C[tc, rc], A[vc, vi, vk], B[vc, vj, vk])
                     T.writes(C[tc, rc])
-                    C[tc, rc] = C[tc, rc] + T.Cast("float32", A[vc, vi, vk]) * T.Cast(
-                        "float32", B[vc, vj, vk]
-                    )
+                    C[tc, rc] = C[tc, rc] + T.Cast(FLOAT32, A[vc, vi, vk]) * T.Cast(FLOAT32, B[vc, vj, vk])
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def instruction(left: T.handle, right: T.handle, result: T.handle) -> None:
@@ -107,7 +106,7 @@ def _register_multiply(group: Warpgroup) -> None:
             right, (chunks, columns, lanes), dtype, align=CHUNK, offset_factor=lanes, scope=scope,
             strides=[b0, b1, 1],
         )  # fmt: skip
-        C = T.match_buffer(result, (GROUP, sums), "float32", align=CHUNK, offset_factor=sums, scope="warp")
+        C = T.match_buffer(result, (GROUP, sums), FLOAT32, align=CHUNK, offset_factor=sums, scope="warp")
         with T.sblock("root"):
             T.reads(C[0:GROUP, 0:sums], A[0:chunks, 0:GROUP_ROWS, 0:lanes], B[0:chunks, 0:columns, 0:lanes])
             T.writes(C[0:GROUP, 0:sums])
