@@ -119,16 +119,15 @@ def peak_of_host(threads: int) -> tuple[float, bool]:
 
 def plan(model: models.Model, folder: Path, threads: int, batch: int) -> Any:
     """The compilation of a network short of machine code, with the errors of all candidates."""
-    from convc import compiler
     from convc.options import Options
     from convc.progress import Progress as Quiet
 
     if isinstance(model, models.Example):
         options = Options(threads=threads, all_errors=True)
-        return compiler.plan(model.graph(batch), options, Quiet())
+        return plan(model.graph(batch), options, Quiet())
     ready = model.ready(folder, batch)
     options = Options(threads=threads, input_shapes=ready.shapes, all_errors=True)
-    return compiler.plan(ready.path, options, Quiet())
+    return plan(ready.path, options, Quiet())
 
 
 def distinct(compilation: Any, network: str) -> list[LayerRow]:

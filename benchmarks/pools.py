@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import convc
+from convc.compilation import plan
 
 OPENMP = """
 #include "services.h"
@@ -69,7 +70,7 @@ def link_variants(model: str, threads: int, folder: Path) -> dict[str, Path]:
     from convc.options import Options
     from convc.progress import Progress
 
-    compilation = compiler.plan(model, Options(threads=threads), Progress())
+    compilation = plan(model, Options(threads=threads), Progress())
     target, program = compilation.target, compilation.program
     symbols, kernels = link.distinct_kernels(program, target)
     cache = ObjectCache.open()

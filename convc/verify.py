@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convc.draw import random_feeds, random_inputs, several_inputs
@@ -18,7 +18,7 @@ from convc.trial import Trial, arithmetics, by_element
 from convc.types import Array
 
 if TYPE_CHECKING:
-    from convc.compiler import Compilation
+    from convc.compilation import Compilation
 
 __all__ = [
     "allowed_error",
@@ -45,8 +45,16 @@ def compare(found: Sequence[Array], expected: Sequence[Array]) -> list[float]:
     return [relative_error(f, e) for f, e in zip(found, expected, strict=True)]
 
 
+Probe = Callable[["Compilation", Progress], tuple[Module, Graph]]
+"""Makes a module that returns the outputs of every layer of an optimised graph, and gives that graph too."""
+
+
 def verify_compilation(
-    compilation: Compilation, module: Module, progress: Progress, given: Mapping[str, Array] | None = None
+    compilation: Compilation,
+    module: Module,
+    progress: Progress,
+    probe: Probe,
+    given: Mapping[str, Array] | None = None,
 ) -> dict[str, Any]:
     """Run the module on random input, or on what is `given` by input name; the figures for its manifest.
 
@@ -59,10 +67,10 @@ def verify_compilation(
     try_out(trial, compilation.source, 0, given or {})
     if trial.wrong is not None:
         raise VerificationError(
-            f"{trial.complaint} " + (diverging_layer(compilation, trial.feeds, limit) or TOGETHER),
+            f"{trial.complaint} " + (diverging_layer(compilation, probe, trial.feeds, limit) or TOGETHER),
             hint="Nothing was written. A lower --max-error or --algo LAYER=direct avoids inexact lowerings.",
         )
-    layer = diverging_layer(compilation, trial.feeds, limit) if trial.amplified else None
+    layer = diverging_layer(compilation, probe, trial.feeds, limit) if trial.amplified else None
     if layer is not None:
         raise VerificationError(
             f"Output '{trial.amplified[0]}' amplifies rounding too much to be compared. {layer}",
@@ -85,14 +93,14 @@ def try_out(trial: Trial, graph: Graph, seed: int, given: Mapping[str, Array]) -
     trial.finish()
 
 
-def diverging_layer(compilation: Compilation, feeds: Mapping[str, Array], limit: float) -> str | None:
+def diverging_layer(
+    compilation: Compilation, build_probe: Probe, feeds: Mapping[str, Array], limit: float
+) -> str | None:
     """Which layer is the first whose own result is off, as a sentence; None where there is none.
 
     A module that returns the results of all layers shows what each makes of what it read: errors of the
     layers before do not count.
     """
-    from convc.compiler import build_probe
-
     probe, graph = build_probe(compilation, Progress())
     limit = 0.0 if by_element(probe.manifest) else limit
     found = dict(zip(graph.output_names, probe.run(None, feeds), strict=True))

@@ -14,7 +14,8 @@ from rich.console import Console
 from convc import select
 from convc.assign import Assignment
 from convc.codegen.machine import resolve
-from convc.compiler import Options, layer_plans, plan
+from convc.compilation import plan
+from convc.compiler import Options, layer_plans
 from convc.elimination import minimise
 from convc.frontends.builder import Network
 from convc.ir import Graph

@@ -13,7 +13,8 @@ from functools import cache
 import pytest
 
 from convc.codegen.machine import resolve
-from convc.compiler import Options, fusions, lower
+from convc.compilation import fusions, lower
+from convc.compiler import Options
 from convc.frontends.builder import Network, Tensor
 from convc.ir.clone import clone
 from convc.lowering.registry import LOWERINGS

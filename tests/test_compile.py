@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 
 import convc
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx

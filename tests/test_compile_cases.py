@@ -21,7 +21,8 @@ from tensor_cases import BINARY, REDUCE, SHAPE, UNARY
 import convc
 from convc.codegen import kernel
 from convc.codegen.pipeline import tvm
-from convc.compiler import Options, build, plan
+from convc.compilation import plan
+from convc.compiler import Options, build
 from convc.evaluate import evaluate
 from convc.ir import Attrs, Graph, opdef
 from convc.lowering.base import Lowering

@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from convc.codegen.link import distinct_kernels, network_source
-from convc.compiler import Options, describe, plan
+from convc.compilation import plan
+from convc.compiler import Options, describe
 from convc.ir.order import Names, Order
 from convc.progress import Progress
 

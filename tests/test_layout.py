@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convc.compiler import Compilation, Options, plan
+from convc.compilation import Compilation, plan
+from convc.compiler import Options
 from convc.frontends.builder import Network
 from convc.ir.verify import verify
 from convc.progress import Progress

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from convc import compiler
+from convc.compilation import Compilation, plan
 from convc.errors import CompileError
 from convc.frontends.builder import Network
 from convc.progress import Progress
@@ -17,7 +18,7 @@ from convc.report.measure import candidates, measured
 
 
 @pytest.fixture(scope="module")
-def compilation() -> compiler.Compilation:
+def compilation() -> Compilation:
     """A residual block with two equal convolutions, a pooling and a linear layer."""
     net = Network("block", seed=1)
     x = net.input("image", (1, 16, 14, 14))
@@ -26,11 +27,11 @@ def compilation() -> compiler.Compilation:
     y = net.add(net.conv(x, 16, 1, name="shortcut"), x, name="sum")
     net.output(net.linear(net.global_average_pool(y, name="pool"), 5, name="head"), "scores")
     options = compiler.Options(threads=2, all_errors=True)
-    return compiler.plan(net.graph, options, Progress())
+    return plan(net.graph, options, Progress())
 
 
 @pytest.mark.parametrize("name", ["body1", "shortcut", "pool", "head"])
-def test_every_candidate_is_measured_and_right(compilation: compiler.Compilation, name: str) -> None:
+def test_every_candidate_is_measured_and_right(compilation: Compilation, name: str) -> None:
     (plan,) = (p for p in compiler.layer_plans(compilation) if name in (p.name, *p.origin))
     node = compilation.graph.node(plan.name)
     names = candidates(node, plan)
@@ -46,9 +47,7 @@ def test_every_candidate_is_measured_and_right(compilation: compiler.Compilation
         assert trials["winograd4"].error != trials["direct"].error
 
 
-def test_equal_layers_are_measured_once(
-    compilation: compiler.Compilation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_layers_are_measured_once(compilation: Compilation, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def fake(_: object, node: object, names: tuple[str, ...]) -> dict[str, measure.Trial]:
@@ -60,14 +59,14 @@ def test_equal_layers_are_measured_once(
     found = {p.name: p for p in measured(compilation, plans)}
     assert asked.count("body0") + asked.count("body1") == 1
     assert len(asked) == len(set(asked))
-    for plan in found.values():
-        for c in plan.candidates:
+    for row in found.values():
+        for c in row.candidates:
             assert (c.measured_ms is None) == (c.predicted_ms is None)
     times = [{c.measured_ms for c in found[f"body{i}"].candidates if c.predicted_ms} for i in (0, 1)]
     assert times[0] == times[1]
 
 
-def test_work_is_equal_however_it_is_stored(compilation: compiler.Compilation) -> None:
+def test_work_is_equal_however_it_is_stored(compilation: Compilation) -> None:
     node = compilation.graph.node("body0")
     work = compilation.choices[node].workload
     plain = work.unplaced
@@ -76,9 +75,7 @@ def test_work_is_equal_however_it_is_stored(compilation: compiler.Compilation) -
     assert replace(work, outputs=plain.outputs).unplaced == plain
 
 
-def test_a_kernel_that_crashes_is_named(
-    compilation: compiler.Compilation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kernel_that_crashes_is_named(compilation: Compilation, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([], -11, "", "")
 

@@ -11,7 +11,8 @@ import pytest
 from interpreter import simulate
 
 from convc import memory
-from convc.compiler import Compilation, Options, plan
+from convc.compilation import Compilation, plan
+from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network, Tensor
 from convc.program import Argument, Clear, Location, Run

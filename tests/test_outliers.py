@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import convc
-from convc.compiler import plan
+from convc.compilation import plan
 from convc.errors import OptionError, VerificationError
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network

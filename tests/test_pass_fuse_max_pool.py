@@ -10,7 +10,8 @@ from engines import run_onnxruntime
 from pass_checks import check_pass, check_refused, check_untouched, graph_of
 
 import convc
-from convc.compiler import Options, build_probe, plan
+from convc.compilation import plan
+from convc.compiler import Options, build_probe
 from convc.frontends.builder import Network
 from convc.ir import Graph
 from convc.passes.fuse_max_pool import FuseMaxPool

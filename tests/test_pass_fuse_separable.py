@@ -11,7 +11,8 @@ from pass_checks import CONV, check_same_results, graph_of, text_of
 
 import convc
 from convc import compiler
-from convc.compiler import Options, build_probe, plan
+from convc.compilation import plan
+from convc.compiler import Options, build_probe
 from convc.frontends.builder import Network
 from convc.ir import Graph, verify
 from convc.passes.base import Changes

@@ -9,7 +9,8 @@ import pytest
 from interpreter import simulate
 from pass_checks import CONV, check_pass, check_refused, check_untouched
 
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.passes.merge_siblings import MergeSiblings, SiblingsToSplit

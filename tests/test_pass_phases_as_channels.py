@@ -9,7 +9,8 @@ import pytest
 from pass_checks import check_refused, check_same_results
 
 import convc
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.ir import Graph, Step, verify
 from convc.ops.conv import ConvTransposeAttrs

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pass_checks import CONV, PADDED, graph_of, random_inputs, text_of
 
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.dtype import DType
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network

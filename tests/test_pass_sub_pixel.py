@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pass_checks import CONV, check_refused, check_same_results, check_untouched
 
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.ir import Graph, Step, verify
 from convc.ops.conv import ConvTransposeAttrs
 from convc.passes.sub_pixel import SubPixel, TransposedToDense

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convc.compiler import Compilation, Options, build, plan
+from convc.compilation import Compilation, plan
+from convc.compiler import Options, build
 from convc.frontends.builder import Network
 from convc.ir import opdef
 from convc.lowering.registry import LOWERINGS

@@ -15,7 +15,8 @@ from kernels import TARGETS
 from random_drawing import APPROXIMATE
 from random_graphs import RandomGraph, draw
 
-from convc.compiler import Compilation, Options, build, fusions, lower
+from convc.compilation import Compilation, fusions, lower
+from convc.compiler import Options, build
 from convc.errors import OptionError
 from convc.frontends.onnx import read
 from convc.ir.clone import clone

@@ -16,6 +16,7 @@ from convc import compiler
 from convc.codegen.calibrate import calibrated
 from convc.codegen.figures import VARIABLE, read
 from convc.codegen.machine import resolve, this_machine
+from convc.compilation import plan
 from convc.errors import TargetError
 from convc.frontends.builder import Network
 from convc.ir import Graph
@@ -75,7 +76,7 @@ def test_choices_are_those_of_the_machine(stand_in: Callable[[str], None]) -> No
     configurations = {}
     for name in ("generic", "sapphirerapids"):
         stand_in(name)
-        plans = compiler.layer_plans(compiler.plan(network(), compiler.Options(threads=1), Progress()))
+        plans = compiler.layer_plans(plan(network(), compiler.Options(threads=1), Progress()))
         configurations[name] = [(p.chosen, p.config) for p in plans]
     assert configurations["generic"] != configurations["sapphirerapids"]
 

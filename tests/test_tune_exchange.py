@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from fake_driver import FakeDriver
 
-from convc import compiler
-from convc.compiler import Compilation, Options
+from convc.compilation import Compilation, plan
+from convc.compiler import Options
 from convc.errors import DatabaseError, OptionError
 from convc.frontends.builder import Network
 from convc.ir import Graph
@@ -74,7 +74,7 @@ def test_there_and_back(tmp_path: Path, bare: dict[str, str]) -> None:
     assert len(found) == made.candidates
     assert {t.outcome for t in found} == {Outcome.OK}
     assert all(t.seconds and t.low is not None and t.low <= t.seconds for t in found)
-    assert {t.machine for t in found} == {machine_of(compiler.plan(small(), options, Progress()).target)}
+    assert {t.machine for t in found} == {machine_of(plan(small(), options, Progress()).target)}
 
     whole = out.read_text()
     out.write_text(whole[: len(whole) * 2 // 3])  # the last line is cut
@@ -85,7 +85,7 @@ def test_there_and_back(tmp_path: Path, bare: dict[str, str]) -> None:
 
     with Database.open(db) as database, out.open("rb") as file:
         assert database.import_lines(file) == made.candidates
-    planned = compiler.plan(small(), replace(options, records=open_records(db)), Progress())
+    planned = plan(small(), replace(options, records=open_records(db)), Progress())
     assert sum(choice.config is not None for choice in planned.choices.values()) >= 2
 
     second = tmp_path / "more"
@@ -120,7 +120,7 @@ def gpu_network() -> Graph:
 def gpu_plan(records: Path | None = None) -> Compilation:
     found = None if records is None else open_records(records)
     options = Options(target="cuda:sm_90", precision="float16", records=found)
-    return compiler.plan(gpu_network(), options, Progress())
+    return plan(gpu_network(), options, Progress())
 
 
 def searches(compilation: Compilation, names: Sequence[str]) -> list[Search]:

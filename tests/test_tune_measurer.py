@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from bad_kernels import BUILDER_DIES, BUILDER_HANGS, GOOD, SLOW, behaving, measured
 
-from convc import compiler
-from convc.compiler import Compilation, Options
+from convc.compilation import Compilation, plan
+from convc.compiler import Options
 from convc.frontends.builder import Network
 from convc.progress import Progress
 from convc.tune import measurer as measuring
@@ -112,7 +112,7 @@ def test_real_candidates_are_right_and_timed(compilation: Compilation, tmp_path:
     x = net.input("x", (2, 19, 11, 9))
     net.output(net.relu(net.add(net.conv(x, 24, 3, padding=1), net.conv(x, 24, 1))))
     net.output(net.conv_transpose(x, 8, 2, stride=2))
-    planned = compiler.plan(net.graph, Options(threads=2), Progress())
+    planned = plan(net.graph, Options(threads=2), Progress())
     builders = Builders(planned.target, 1 << 20, tmp_path)
     with StationMeasurer(builders, [local_station()]) as measurer:
         for one in tasks(planned):

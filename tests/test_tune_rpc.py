@@ -14,9 +14,9 @@ import pytest
 from bad_kernels import GOOD, SLOW, behaving, measured
 from fleet import KEY, Fleet, Process, free_port, wait
 
-from convc import compiler
 from convc.cli.main import main
-from convc.compiler import Compilation, Options
+from convc.compilation import Compilation, plan
+from convc.compiler import Options
 from convc.errors import ConvcError, OptionError, TargetError
 from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx
@@ -115,7 +115,7 @@ def test_a_network_is_tuned_on_both_boards(
     assert (told["trials"], told["failures"], told["measured_ratio"]) == (10, 0, None)
     assert out.exists()
     assert all(board.modules for board in boards)
-    planned = compiler.plan(network(), Options("x86-64", threads=1), Progress())
+    planned = plan(network(), Options("x86-64", threads=1), Progress())
     with Database.open(database) as opened:
         trials = opened.trials()
     assert len(trials) == 10
@@ -179,7 +179,7 @@ class Killer(Watcher):
 def test_a_run_goes_on_until_no_board_is_left(
     fleet: Fleet, boards: list[Process], tmp_path: Path, cache: Path
 ) -> None:
-    planned = compiler.plan(network(), Options("x86-64", threads=1), Progress())
+    planned = plan(network(), Options("x86-64", threads=1), Progress())
     machine, found = machine_of(planned.target), tasks(planned)
     stations = board_stations(fleet.address, KEY, patience=PATIENCE)
     with (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from formula_measurer import seconds_of
 
-from convc import compiler
+from convc.compilation import plan
 from convc.compiler import Options
 from convc.frontends.builder import Network
 from convc.progress import Progress
@@ -25,7 +25,7 @@ def task() -> Task:
     net = Network("conv", seed=0)
     net.output(net.conv(net.input("x", (1, 64, 28, 28)), 64, 3, padding=1))
     options = Options(target="znver5", threads=2)  # the candidates are those of one machine
-    found = tasks(compiler.plan(net.graph, options, Progress()))
+    found = tasks(plan(net.graph, options, Progress()))
     return max(found, key=lambda t: len(t.candidates))
 
 
@@ -86,7 +86,7 @@ def test_lowerings_are_tried_before_all_is_tried_of_the_cheapest() -> None:
     net = Network("strided", seed=0)
     net.output(net.conv(net.input("x", (1, 128, 56, 56)), 128, 3, stride=2, padding=1))
     options = Options(target="znver5", threads=2)  # where several lowerings are priced alike
-    task = tasks(compiler.plan(net.graph, options, Progress()))[0]
+    task = tasks(plan(net.graph, options, Progress()))[0]
     near = {c.lowering.name for c in task.candidates if c.predicted < 1.15 * task.untuned.predicted}
     search, tried = Search(task, 0), set()
     for _ in range(2):

@@ -11,7 +11,8 @@ import pytest
 from formula_measurer import FormulaMeasurer
 
 from convc import compiler
-from convc.compiler import Compilation, Options
+from convc.compilation import Compilation, plan
+from convc.compiler import Options
 from convc.frontends.builder import Network
 from convc.ir import Graph
 from convc.progress import Progress
@@ -57,7 +58,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def planned(records: TunedRecords | None = None) -> Compilation:
-    return compiler.plan(network(), replace(OPTIONS, records=records), Progress())
+    return plan(network(), replace(OPTIONS, records=records), Progress())
 
 
 def described(compilation: Compilation) -> dict[str, tuple[str, Mapping[str, int]]]:

@@ -17,6 +17,7 @@ from formula_measurer import FormulaMeasurer, seconds_of
 from networks import residual
 
 from convc import compiler
+from convc.compilation import plan
 from convc.compiler import Options
 from convc.progress import Progress as Silent
 from convc.tune.database import Database
@@ -166,29 +167,29 @@ def test_the_compiler_follows_records_and_keeps_them(database: Database, tmp_pat
     tuner = tuned_child.tuner(database, TRIALS)
     tuner.run()
     options = Options(threads=2, records=records_of(database))
-    planned = compiler.plan(residual(), options, Silent())
+    planned = plan(residual(), options, Silent())
     trials = database.trials()
-    plans = {plan.name: plan for plan in compiler.layer_plans(planned)}
+    plans = {row.name: row for row in compiler.layer_plans(planned)}
     tuned = {n: c for n, c in planned.choices.items() if c.config is not None and plans[n.name].measured}
     assert len(tuned) >= 3
     for node, choice in tuned.items():
-        plan = plans[node.name]
-        mine = [t for t in trials if t.layer == choice.workload.key and t.variant.lowering == plan.chosen]
+        row = plans[node.name]
+        mine = [t for t in trials if t.layer == choice.workload.key and t.variant.lowering == row.chosen]
         best = winner(mine)
         assert best is not None
-        assert plan.config == dict(best.variant.numbers)
-        row = next(c for c in plan.candidates if c.lowering == plan.chosen)
-        assert row.measured_ms is not None
+        assert row.config == dict(best.variant.numbers)
+        candidate = next(c for c in row.candidates if c.lowering == row.chosen)
+        assert candidate.measured_ms is not None
         assert best.seconds is not None
-        assert row.measured_ms >= best.seconds * 1e3 * 0.999
+        assert candidate.measured_ms >= best.seconds * 1e3 * 0.999
     module = compiler.build(planned, tmp_path / "network.so", Silent(), cache=tmp_path)
     database.export(tmp_path / "records.jsonl")
     for source in ("network.so", "records.jsonl", "tuning.db"):
         records = open_records(tmp_path / source)
-        again = compiler.plan(residual(), replace(options, records=records), Silent())
+        again = plan(residual(), replace(options, records=records), Silent())
         assert compiler.layer_plans(again) == module.plan
         assert records.answers() == module.manifest.records
-    untuned = compiler.plan(residual(), Options(threads=2), Silent())
+    untuned = plan(residual(), Options(threads=2), Silent())
     assert not any(plan.measured for plan in compiler.layer_plans(untuned))
     assert [p.config for p in compiler.layer_plans(untuned)] != [p.config for p in module.plan]
 
@@ -211,9 +212,7 @@ def test_records_of_others_are_no_answer(other: str, database: Database, tmp_pat
     with Database.open(tmp_path / "other.db") as moved:
         for trial in database.trials():
             moved.add(changed[other](trial))
-    planned = compiler.plan(
-        residual(), Options(threads=2, records=open_records(tmp_path / "other.db")), Silent()
-    )
+    planned = plan(residual(), Options(threads=2, records=open_records(tmp_path / "other.db")), Silent())
     assert not any(choice.config for choice in planned.choices.values())
     assert machine_of(planned.target) == tuner.machine
     assert tasks(planned)

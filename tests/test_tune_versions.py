@@ -9,7 +9,8 @@ import tvm_ffi
 
 from convc.codegen.kernel import Kernel, scheduled
 from convc.codegen.machine import resolve
-from convc.compiler import Options, fusions
+from convc.compilation import fusions
+from convc.compiler import Options
 from convc.frontends.builder import Network
 from convc.lowering.base import Lowering
 from convc.lowering.registry import CUDA_LOWERINGS, LOWERINGS

@@ -11,7 +11,8 @@ from convc.codegen.device_build import device_code
 from convc.codegen.kernel import llvm_target, lower
 from convc.codegen.link import BoundKernel, bind
 from convc.codegen.pipeline import PIPELINE, cpu_passes, tvm
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.ir import Graph, Node, opdef
 from convc.lowering.functions import constant, let

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter import simulate
 
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network, Tensor
 from convc.ir import Graph

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import convc
-from convc.compiler import Options, plan
+from convc.compilation import plan
+from convc.compiler import Options
 from convc.errors import OptionError
 from convc.frontends.builder import Network
 from convc.ir import Graph

@@ -19,7 +19,8 @@ from convc.codegen.cache import ObjectCache
 from convc.codegen.device_build import build_kernels, device_program
 from convc.codegen.link import bind
 from convc.codegen.machine import resolve
-from convc.compiler import Compilation, build, fusions, plan
+from convc.compilation import Compilation, fusions, plan
+from convc.compiler import build
 from convc.errors import OptionError
 from convc.evaluate import evaluate
 from convc.ir import Graph, Node, opdef

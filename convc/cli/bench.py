@@ -97,13 +97,14 @@ def command(
 def _compile(
     model: Path, out: Path, shapes: dict[str, Shape], constants: dict[str, Any], threads: int | None
 ) -> None:
-    from convc import compiler
+    from convc.compilation import plan
+    from convc.compiler import build
     from convc.options import Options
 
     options = Options(threads=threads, input_shapes=shapes, constants=constants)
     with Bar() as progress:
-        compilation = compiler.plan(model, options, progress)
-        compiler.build(compilation, out, progress)
+        compilation = plan(model, options, progress)
+        build(compilation, out, progress)
 
 
 def _profile(path: Path, threads: int, as_json: bool) -> None:

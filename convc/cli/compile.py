@@ -67,15 +67,16 @@ def command(
     given = arrays_in(verify_input)
     # Refuse at once, not after a minute of work, where the module could not be written.
     with nullcontext(Path()) if emit else replacing(out) as path:
-        from convc import compiler
+        from convc.compilation import plan
+        from convc.compiler import build
         from convc.report.emit import emit_text
 
         with Bar() as progress:
-            compilation = compiler.plan(model, flags.options(records=records_in(tuning_db)), progress)
+            compilation = plan(model, flags.options(records=records_in(tuning_db)), progress)
             if emit is not None:
                 click.echo(emit_text(compilation, emit))
                 return
-            module = compiler.build(compilation, path, progress, verify=not no_verify, verify_inputs=given)
+            module = build(compilation, path, progress, verify=not no_verify, verify_inputs=given)
     seconds = time.perf_counter() - start
     manifest = module.manifest
     error = manifest.verification.get("error")

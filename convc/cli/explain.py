@@ -57,7 +57,8 @@ def command(
             )
         layers = _named(manifests.read(path).plan, layer)
     else:
-        from convc import compiler
+        from convc.compilation import plan
+        from convc.compiler import layer_plans
         from convc.report.measure import measured
 
         options = flags.options(all_errors=True, records=records_in(tuning_db))
@@ -67,8 +68,8 @@ def command(
                 hint="Leave out --measure or --target.",
             )
         with Bar() as progress:
-            compilation = compiler.plan(path, options, progress)
-        layers = _named(compiler.layer_plans(compilation), layer)
+            compilation = plan(path, options, progress)
+        layers = _named(layer_plans(compilation), layer)
         if measure:
             layers = measured(compilation, layers)
     if as_json:

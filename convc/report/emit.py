@@ -8,7 +8,7 @@ from convc.codegen import nvcc
 from convc.codegen.device_build import device_code
 from convc.codegen.kernel import scheduled
 from convc.codegen.link import BoundKernel, distinct_kernels
-from convc.compiler import Compilation
+from convc.compilation import Compilation
 from convc.errors import OptionError
 from convc.ir.clone import clone
 from convc.passes.pipeline import run_pipeline

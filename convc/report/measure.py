@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 
 from convc import children
-from convc.compiler import Compilation, build, lower
+from convc.compilation import Compilation, lower
+from convc.compiler import build
 from convc.dtype import FLOAT32
 from convc.errors import CompileError
 from convc.evaluate import evaluate

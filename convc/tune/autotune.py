@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from convc.arguments import checked_count, checked_number, checked_path
-from convc.compiler import Compilation, build, plan
+from convc.compilation import Compilation, plan
+from convc.compiler import build
 from convc.errors import OptionError, TargetError
 from convc.files import Scratch, explained
 from convc.naming import layer_named

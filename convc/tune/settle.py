@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from convc.codegen.link import configuration
-from convc.compiler import Compilation, build
+from convc.compilation import Compilation
+from convc.compiler import build
 from convc.files import Scratch
 from convc.progress import Progress
 from convc.runtime import manifest as manifests

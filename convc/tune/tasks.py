@@ -14,7 +14,7 @@ from functools import cached_property
 
 from convc.aliases import is_view
 from convc.codegen.link import configuration
-from convc.compiler import Compilation
+from convc.compilation import Compilation
 from convc.ir import Node
 from convc.lowering.base import Lowering
 from convc.schedules.base import Config

@@ -12,7 +12,8 @@ from pathlib import Path
 import convc.codegen
 from convc.codegen.cache import ObjectCache
 from convc.codegen.link import append_weights
-from convc.compiler import Compilation, Options, plan
+from convc.compilation import Compilation, plan
+from convc.compiler import Options
 from convc.frontends.builder import Network
 from convc.progress import Progress
 from convc.runtime import manifest as manifests

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convc.aliases import overwritable
-from convc.compiler import Compilation
+from convc.compilation import Compilation
 from convc.evaluate import evaluate_node
 from convc.ir import Graph, Node
 from convc.program import Argument, Clear, Program, Run

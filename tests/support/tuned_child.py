@@ -10,7 +10,7 @@ from pathlib import Path
 from formula_measurer import FormulaMeasurer
 from networks import residual
 
-from convc import compiler
+from convc.compilation import plan
 from convc.compiler import Options
 from convc.progress import Progress as Silent
 from convc.tune.database import Database
@@ -44,7 +44,7 @@ class Told(Watcher):
 
 def tuner(database: Database, trials: int | None, pause: float = 0.0) -> Tuner:
     """A tuner of the network, with an untuned start and a seed that are always the same."""
-    planned = compiler.plan(residual(), Options(threads=2), Silent())
+    planned = plan(residual(), Options(threads=2), Silent())
     machine = machine_of(planned.target)
     return Tuner(tasks(planned), machine, database, Slow(pause), Budget(None, trials), 1, Told())
 
