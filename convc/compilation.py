@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convc import memory
 from convc.codegen.calibrate import calibrated
 from convc.codegen.machine import resolve
 from convc.dtype import BFLOAT16, FLOAT32
@@ -18,7 +17,6 @@ from convc.frontends.models import graph_of
 from convc.frontends.onnx import read
 from convc.ir import Attrs, Graph, Node, opdef
 from convc.ir.clone import clone
-from convc.layout import LayoutAssignment
 from convc.options import Options, keeps_denormals
 from convc.passes.base import Pass
 from convc.passes.convert_precision import ConvertPrecision
@@ -28,9 +26,11 @@ from convc.passes.merge_siblings import MergeSiblings
 from convc.passes.pipeline import PIPELINE, run_pipeline
 from convc.passes.remove_identities import RemoveIdentities
 from convc.passes.sub_pixel import AlwaysSubPixel
-from convc.program import Program
+from convc.plan import memory
+from convc.plan.layout import LayoutAssignment
+from convc.plan.program import Program
+from convc.plan.select import Choice, Selector
 from convc.progress import Progress
-from convc.select import Choice, Selector
 from convc.target import Target
 from convc.types import TensorType
 from convc.workload import Workload

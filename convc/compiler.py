@@ -31,11 +31,11 @@ from convc.ir import Graph, opdef
 from convc.ir.clone import clone
 from convc.options import Options, keeps_denormals
 from convc.passes.pipeline import run_pipeline
-from convc.program import Run
+from convc.plan.program import Run
+from convc.plan.select import DEFAULT_MAX_ERROR, MEASURES, Records
 from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan, Manifest, TensorInfo, Weights
 from convc.runtime.module import Module
-from convc.select import DEFAULT_MAX_ERROR, MEASURES, Records
 from convc.types import Array, Shape
 from convc.verify import verify_compilation
 from convc.workload import Workload

@@ -9,7 +9,7 @@ from typing import Any
 from convc import arguments
 from convc.dtype import FLOAT32
 from convc.errors import OptionError
-from convc.select import DEFAULT_MAX_ERROR, MEASURES, Records
+from convc.plan.select import DEFAULT_MAX_ERROR, MEASURES, Records
 from convc.target import Target
 from convc.types import Shape
 

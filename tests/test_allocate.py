@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convc.allocate import ALIGNMENT, Buffer, Piece, most_alive, pack
+from convc.plan.allocate import ALIGNMENT, Buffer, Piece, most_alive, pack
 
 
 @st.composite

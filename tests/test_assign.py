@@ -11,21 +11,21 @@ import networks
 import pytest
 from rich.console import Console
 
-from convc import select
-from convc.assign import Assignment
 from convc.codegen.machine import resolve
 from convc.compilation import plan
 from convc.compiler import Options, layer_plans
-from convc.elimination import minimise
 from convc.frontends.builder import Network
 from convc.ir import Graph
-from convc.layout import LayoutAssignment
 from convc.lowering.base import Layouts, Lowering
 from convc.passes.pipeline import run_pipeline
-from convc.program import Run
+from convc.plan import select
+from convc.plan.assign import Assignment
+from convc.plan.elimination import minimise
+from convc.plan.layout import LayoutAssignment
+from convc.plan.program import Run
+from convc.plan.select import Selector
 from convc.progress import Progress
 from convc.report.explain import render
-from convc.select import Selector
 from convc.target import Target
 from convc.types import PLAIN, Array, Layout
 from convc.workload import Workload

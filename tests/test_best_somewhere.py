@@ -19,9 +19,9 @@ from convc.frontends.builder import Network, Tensor
 from convc.ir.clone import clone
 from convc.lowering.registry import LOWERINGS
 from convc.passes.pipeline import PIPELINE, run_pipeline
+from convc.plan.select import DEFAULT_MAX_ERROR, Choice
 from convc.progress import Progress
 from convc.schedules.cpu import SCHEDULES
-from convc.select import DEFAULT_MAX_ERROR, Choice
 from convc.target import Target
 from convc.types import Shape
 

@@ -13,7 +13,7 @@ from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.frontends.onnx import to_onnx
-from convc.program import Run
+from convc.plan.program import Run
 from convc.progress import Progress
 from convc.target import Target
 from convc.types import Array

@@ -29,9 +29,9 @@ from convc.lowering.base import Lowering
 from convc.lowering.registry import LOWERINGS
 from convc.ops.conv import ConvAttrs
 from convc.ops.unary import ClipAttrs
+from convc.plan.select import Selector
 from convc.progress import Progress
 from convc.runtime.manifest import LayerPlan
-from convc.select import Selector
 from convc.target import Target
 from convc.types import TensorType
 from convc.verify import compare

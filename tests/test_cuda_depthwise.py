@@ -12,9 +12,9 @@ from ptxas import needs_cuda_compiler, reports
 from convc.codegen.nvcc import compile_ptx
 from convc.ir import Attrs, Step
 from convc.lowering.device_depthwise import DeviceDepthwise
+from convc.plan.select import Selector
 from convc.schedules.base import NotApplicable
 from convc.schedules.cuda import depthwise
-from convc.select import Selector
 from convc.tiling.device_depthwise import best_column
 from convc.workload import ConvShape, Workload
 

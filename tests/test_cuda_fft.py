@@ -17,9 +17,9 @@ from convc.ir import Attrs, Step
 from convc.lowering.device_fft import DeviceFft
 from convc.lowering.implicit_gemm import ImplicitGemm
 from convc.lowering.transformed import SHARED
+from convc.plan.select import Selector
 from convc.schedules.base import NotApplicable
 from convc.schedules.cuda.fragments import SHARED as SCHEDULED
-from convc.select import Selector
 from convc.tiling.device_fft import LARGEST_TILE, choose, shared_bytes, tilings
 from convc.tiling.fft import as_pair, spans
 from convc.workload import ConvShape

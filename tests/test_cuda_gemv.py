@@ -14,9 +14,9 @@ from ptxas import needs_cuda_compiler, reports
 from convc.ir import Attrs, Step, opdef
 from convc.lowering.device_gemv import DeviceGemv
 from convc.ops.linear import GemmAttrs
+from convc.plan.select import Selector
 from convc.schedules.base import NotApplicable
 from convc.schedules.cuda import gemv
-from convc.select import Selector
 from convc.tiling.device_gemv import GemvProblem, best_tile, tiles
 from convc.workload import Workload
 

@@ -13,7 +13,7 @@ from fake_networks import IN, OUT, space
 
 from convc.codegen.cuda_link import Access, compute_capability, dependencies, tables_source
 from convc.errors import CompileError
-from convc.program import Location
+from convc.plan.program import Location
 
 
 def reads(start: int, stop: int, where: str = "workspace") -> Access:

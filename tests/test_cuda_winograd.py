@@ -16,8 +16,8 @@ from convc.frontends.builder import Network
 from convc.ir import Attrs, Step
 from convc.lowering.device_winograd import DeviceWinograd, DeviceWinograd2, DeviceWinograd4
 from convc.lowering.implicit_gemm import ImplicitGemm
+from convc.plan.select import Selector
 from convc.schedules.base import NotApplicable
-from convc.select import Selector
 from convc.target import Target
 from convc.tiling.device_transformed import stored_column
 from convc.tiling.device_winograd import input_lanes, output_lanes, transformed

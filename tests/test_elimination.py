@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convc.elimination import Factor, minimise
+from convc.plan.elimination import Factor, minimise
 
 Problem = tuple[list[int], list[Factor]]
 

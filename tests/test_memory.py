@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from interpreter import simulate
 
-from convc import memory
 from convc.compilation import Compilation, plan
 from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network, Tensor
-from convc.program import Argument, Clear, Location, Run
+from convc.plan import memory
+from convc.plan.program import Argument, Clear, Location, Run
 from convc.progress import Progress
 from convc.verify import compare, random_inputs
 

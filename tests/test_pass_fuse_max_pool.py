@@ -15,8 +15,8 @@ from convc.compiler import Options, build_probe
 from convc.frontends.builder import Network
 from convc.ir import Graph
 from convc.passes.fuse_max_pool import FuseMaxPool
+from convc.plan.select import Selector
 from convc.progress import Progress
-from convc.select import Selector
 from convc.verify import random_inputs
 from convc.workload import Workload
 

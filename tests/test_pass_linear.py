@@ -17,7 +17,7 @@ from pass_checks import (
 )
 
 from convc.ir import verify
-from convc.ir.text import digest
+from convc.ir.printing import digest
 from convc.passes.fold_affine import FoldAffine
 
 # ---- after the layer

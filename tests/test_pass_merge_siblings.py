@@ -14,7 +14,7 @@ from convc.compiler import Options
 from convc.evaluate import evaluate
 from convc.frontends.builder import Network
 from convc.passes.merge_siblings import MergeSiblings, SiblingsToSplit
-from convc.program import Run
+from convc.plan.program import Run
 from convc.progress import Progress
 from convc.verify import compare, random_inputs
 

@@ -134,7 +134,7 @@ def test_pre_activation_block_leaves_one_elementwise_node():
     """DenseNet's batch norm and relu before a padded convolution: product, sum and relu in one node."""
     rng = np.random.default_rng(0)
     constants = {f"w{i}": rng.standard_normal((3, 3, 3, 3)).astype(np.float32) for i in range(1)}
-    from convc.ir.text import digest
+    from convc.ir.printing import digest
 
     graph = graph_of(
         f"""

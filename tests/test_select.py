@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from convc import select
 from convc.errors import OptionError
 from convc.frontends.builder import Network
 from convc.ir import Attrs, Graph
 from convc.lowering.base import Layouts, Lowering
+from convc.plan import select
+from convc.plan.select import Selector
 from convc.runtime.manifest import Candidate
-from convc.select import Selector
 from convc.target import Target
 from convc.types import PLAIN, Array, Layout
 from convc.workload import Workload

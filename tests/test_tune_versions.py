@@ -15,8 +15,8 @@ from convc.frontends.builder import Network
 from convc.lowering.base import Lowering
 from convc.lowering.registry import CUDA_LOWERINGS, LOWERINGS
 from convc.passes.pipeline import PIPELINE, run_pipeline
+from convc.plan.select import Selector
 from convc.schedules.registry import schedules
-from convc.select import Selector
 from convc.types import Array
 from convc.workload import Workload
 

@@ -181,7 +181,7 @@ def test_an_output_without_inputs_is_compared_in_silence() -> None:
 
 def test_what_never_changes_is_compared_element_by_element(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundredth of a small element is far below a thousandth of the largest."""
-    from convc.memory import Constants
+    from convc.plan.memory import Constants
 
     right = Constants.add
     values = np.array([[1e-4, 1.0]], "float32")

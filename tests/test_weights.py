@@ -15,8 +15,8 @@ from convc.lowering.cook_toom import cook_toom, to_float
 from convc.lowering.filtering import sampled_error, transformed
 from convc.lowering.weights import as_stored, encoded, refusal, storage_error
 from convc.ops.linear import GemmAttrs
+from convc.plan.select import Choice
 from convc.progress import Progress
-from convc.select import Choice
 from convc.tiling.storage import FLOAT24
 from convc.types import Array, TensorType
 

@@ -28,10 +28,10 @@ from convc.ir.clone import clone
 from convc.lowering.registry import CUDA_LOWERINGS
 from convc.options import Options
 from convc.passes.pipeline import PIPELINE, run_pipeline
-from convc.program import Argument, Location, Program, Run
+from convc.plan.program import Argument, Location, Program, Run
+from convc.plan.select import DEFAULT_MAX_ERROR, Choice, Option, Selector
 from convc.progress import Progress
 from convc.runtime.manifest import Manifest, TensorInfo
-from convc.select import DEFAULT_MAX_ERROR, Choice, Option, Selector
 from convc.target import Target
 from convc.types import Array
 from convc.verify import allowed_error

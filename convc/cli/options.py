@@ -19,7 +19,7 @@ from convc.types import Array, Shape
 
 if TYPE_CHECKING:
     from convc.options import Options
-    from convc.select import Records
+    from convc.plan.select import Records
 
 Decorator = Callable[[Any], Any]
 

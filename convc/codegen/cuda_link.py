@@ -19,7 +19,7 @@ from convc.codegen.link import FLAGS, append_weights, native_objects, native_tex
 from convc.codegen.machine import linker
 from convc.errors import CompileError
 from convc.files import Scratch
-from convc.program import Location
+from convc.plan.program import Location
 from convc.runtime.container import Weights
 from convc.runtime.elf import note_source
 from convc.target import Target

@@ -16,7 +16,7 @@ from convc.codegen.kernel import viewed
 from convc.codegen.link import BoundKernel
 from convc.codegen.together import together
 from convc.errors import CompileError
-from convc.program import Argument, Location, Program, Run
+from convc.plan.program import Argument, Location, Program, Run
 from convc.target import Target
 from convc.types import TensorType
 

@@ -20,12 +20,12 @@ from convc.codegen.together import together
 from convc.errors import CompileError, OptionError
 from convc.files import Scratch
 from convc.lowering.base import Lowering
-from convc.program import Clear, Evict, Location, Program, Run
+from convc.plan.program import Clear, Evict, Location, Program, Run
+from convc.plan.select import Choice
 from convc.runtime.container import PAGE, Weights
 from convc.runtime.elf import note_source
 from convc.schedules.base import Config
 from convc.schedules.registry import schedules
-from convc.select import Choice
 from convc.target import Target
 from convc.types import Array
 

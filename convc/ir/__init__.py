@@ -4,7 +4,8 @@ from convc.ir.compare import difference, equal
 from convc.ir.fields import Window
 from convc.ir.graph import Graph, Node, Step, Value
 from convc.ir.opdef import Attrs, Cost, OpDef, opdef, register
-from convc.ir.text import parse_graph, print_graph
+from convc.ir.parsing import parse_graph
+from convc.ir.printing import print_graph
 from convc.ir.verify import verify
 
 __all__ = [

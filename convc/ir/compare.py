@@ -7,7 +7,7 @@ from itertools import zip_longest
 import numpy as np
 
 from convc.ir.graph import Graph
-from convc.ir.text import print_graph
+from convc.ir.printing import print_graph
 from convc.types import Array
 
 

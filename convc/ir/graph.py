@@ -15,6 +15,7 @@ from convc.dtype import DType
 from convc.errors import GraphError
 from convc.ir.opdef import Attrs, opdef
 from convc.ir.order import Names, Order
+from convc.ir.printing import print_graph
 from convc.types import Array, TensorType
 
 
@@ -353,6 +354,4 @@ class Graph:
                 self._users[value].pop(node, None)
 
     def __str__(self) -> str:
-        from convc.ir.text import print_graph  # printing is a service of the text form, which knows graphs
-
         return print_graph(self)

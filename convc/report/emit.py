@@ -12,7 +12,7 @@ from convc.compilation import Compilation
 from convc.errors import OptionError
 from convc.ir.clone import clone
 from convc.passes.pipeline import run_pipeline
-from convc.program import Run
+from convc.plan.program import Run
 from convc.target import Target
 
 DEVICE_STAGES = ("cuda", "ptx", "sass")

@@ -18,8 +18,8 @@ from convc.codegen.calibrate import machine_key
 from convc.errors import DatabaseError, ModuleError
 from convc.files import reading
 from convc.lowering.base import Lowering
+from convc.plan.select import Measured
 from convc.runtime import manifest as manifests
-from convc.select import Measured
 from convc.target import Target
 from convc.tune.database import Database, check, default_path, read_lines
 from convc.tune.judge import winner

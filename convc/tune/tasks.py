@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from convc.aliases import is_view
 from convc.codegen.link import configuration
 from convc.compilation import Compilation
 from convc.ir import Node
 from convc.lowering.base import Lowering
+from convc.plan.aliases import is_view
+from convc.plan.select import Choice, Option, Selector
 from convc.schedules.base import Config
 from convc.schedules.registry import schedules
-from convc.select import Choice, Option, Selector
 from convc.target import Target
 from convc.tune.trial import Variant
 from convc.types import Array

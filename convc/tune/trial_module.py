@@ -26,11 +26,11 @@ from convc.dtype import FLOAT32, DType
 from convc.ir import Attrs, Node
 from convc.lowering.base import Lowering
 from convc.lowering.registry import lowerings
-from convc.memory import Constants
 from convc.ops.reduce import ReduceAttrs
-from convc.program import Argument, Evict, Location, Program, Run
+from convc.plan.memory import Constants
+from convc.plan.program import Argument, Evict, Location, Program, Run
+from convc.plan.select import Choice, Selector
 from convc.runtime.manifest import Manifest, TensorInfo, Weights
-from convc.select import Choice, Selector
 from convc.target import Target
 from convc.tune.recipe import Recipe, Stored
 from convc.types import Array, Shape, TensorType

@@ -12,7 +12,7 @@ import numpy as np
 from fake_driver import compile_c, nbytes, write
 
 from convc.codegen.cuda_link import Access, DeviceProgram, Launch, dependencies
-from convc.program import Location
+from convc.plan.program import Location
 from convc.runtime.manifest import TensorInfo
 from convc.types import Array
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from convc.aliases import overwritable
 from convc.compilation import Compilation
 from convc.evaluate import evaluate_node
 from convc.ir import Graph, Node
-from convc.program import Argument, Clear, Program, Run
+from convc.plan.aliases import overwritable
+from convc.plan.program import Argument, Clear, Program, Run
+from convc.plan.views import natural_strides
 from convc.target import Target
 from convc.types import Array, Shape, TensorType
-from convc.views import natural_strides
 from convc.workload import Halo
 
 POISON = 1e9

@@ -10,8 +10,8 @@ from typing import Literal
 
 from convc.dtype import FLOAT32
 from convc.ir import Node
+from convc.plan.select import Choice
 from convc.rounding import without_denormals
-from convc.select import Choice
 from convc.types import Array, Shape
 
 Space = Literal["input", "output", "weights", "workspace"]

@@ -27,10 +27,10 @@ from functools import reduce
 
 import numpy as np
 
-from convc.aliases import axis_of, concatenated, is_reinterpretation, is_view
-from convc.elimination import Factor, Solution, minimise
 from convc.ir import Graph, Node, Value
-from convc.select import Choice, NodeOptions, Option, Selector
+from convc.plan.aliases import axis_of, concatenated, is_reinterpretation, is_view
+from convc.plan.elimination import Factor, Solution, minimise
+from convc.plan.select import Choice, NodeOptions, Option, Selector
 from convc.tiling.registers import memory_seconds
 from convc.types import PLAIN, Layout, TensorType
 from convc.workload import Halo, Workload, covers, widest

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from convc.assign import Assignment
 from convc.ir import Graph, Node, Value, opdef
 from convc.ops.shape import ReshapeAttrs
-from convc.select import Choice, Selector
+from convc.plan.assign import Assignment
+from convc.plan.select import Choice, Selector
 from convc.types import PLAIN, Layout
 from convc.workload import Halo, Workload
 

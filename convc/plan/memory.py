@@ -9,15 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from convc.aliases import concatenated, is_reinterpretation, slices_of_whole
-from convc.allocate import ALIGNMENT, Piece, pack
 from convc.dtype import BFLOAT16
 from convc.ir import Graph, Node, Value, opdef
-from convc.program import Argument, Clear, Location, Program, Run
-from convc.select import Choice
+from convc.plan.aliases import concatenated, is_reinterpretation, slices_of_whole
+from convc.plan.allocate import ALIGNMENT, Piece, pack
+from convc.plan.program import Argument, Clear, Location, Program, Run
+from convc.plan.select import Choice
+from convc.plan.views import Placement, Region, Root, slice_region
 from convc.target import Target
 from convc.types import Array, Shape, TensorType
-from convc.views import Placement, Region, Root, slice_region
 from convc.workload import Halo, Workload, widest
 
 

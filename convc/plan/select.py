@@ -18,7 +18,7 @@ from convc.ir import Attrs, Graph, Node, opdef
 from convc.lowering.base import Lowering, Reach
 from convc.lowering.registry import lowerings
 from convc.naming import kin, layer_named
-from convc.positions import part_reader
+from convc.plan.positions import part_reader
 from convc.runtime.manifest import Candidate
 from convc.target import Target
 from convc.tiling.registers import memory_seconds

@@ -13,7 +13,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from convc.aliases import (
+from convc.dtype import DType
+from convc.ir import Graph, Node, Value
+from convc.plan.aliases import (
     axis_of,
     concatenated,
     is_reinterpretation,
@@ -21,9 +23,7 @@ from convc.aliases import (
     overwritable,
     slices_of_whole,
 )
-from convc.dtype import DType
-from convc.ir import Graph, Node, Value
-from convc.program import Space
+from convc.plan.program import Space
 from convc.types import Shape, TensorType
 from convc.workload import Halo, Workload, covers, widest
 
