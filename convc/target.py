@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convc.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
+from convc.unit import UNITS, Unit
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Target:
     name: str
     triple: str
     mcpu: str
-    isa: str  # "avx512", "avx2" or "generic"
+    isa: str  # the name of the unit that multiplies and adds, see `convc.unit`
     lanes: int  # float32 lanes of a vector register, and the channel block of the blocked layout
     registers: int  # vector registers
     features: tuple[str, ...]  # instruction sets that the code may use, under LLVM's names
@@ -92,6 +93,11 @@ class Target:
         2e-6  # a parallel region, from entry to the last thread's exit; a kernel of a graph
     )
     gpu: Gpu | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """What multiplies and adds."""
+        return UNITS[self.isa]
 
     @property
     def device(self) -> Gpu:

@@ -22,6 +22,7 @@ from convc.codegen.machine import linker, resolve, this_machine
 from convc.errors import CompileError
 from convc.progress import Progress
 from convc.target import Target
+from convc.unit import UNITS
 
 HOST = Target("host", "x86_64-linux-gnu", "znver4", "avx512", 16, 32, (), 2)
 FIGURES = Calibration(
@@ -167,8 +168,8 @@ def test_every_figure_has_a_place_in_the_probe_and_in_the_target():
 )
 def test_the_probe_does_what_it_counts(isa: str, lanes: int, arithmetic: str, broadcast: str, tmp_path: Path):
     """Compilers merge equal sums and hoist what does not change: look for all twelve in the assembly."""
-    flags = calibrate._ISA_FLAGS.get((this_machine().triple.split("-")[0], isa))
-    if flags is None:
+    flags = UNITS[isa].flags
+    if UNITS[isa].architecture != this_machine().triple.split("-")[0]:
         pytest.skip("reads x86 assembly")
     for name, content in calibrate._sources().items():
         (tmp_path / name).write_text(content)

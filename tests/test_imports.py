@@ -9,14 +9,15 @@ import networkx as nx
 import pytest
 from house import GROUND, SOURCES, drawing, drawn, imports, room
 
-VALUES = ("dtype", "types", "errors", "files", "target", "formats", "arguments")
+VALUES = ("dtype", "types", "errors", "files", "unit", "target", "formats", "arguments")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "dtype": ("errors",),
     "types": ("dtype",),
     "errors": (),
     "files": ("errors",),
-    "target": ("dtype", "types", "errors"),
+    "unit": ("dtype",),
+    "target": ("dtype", "unit", "types", "errors"),
     "ir": VALUES,
     "ops": (*VALUES, "ir"),
     "frontends": (*VALUES, "naming", "ir", "ops"),

@@ -39,10 +39,6 @@ SOURCES = ("calibrate.c", *HEADERS, *(f"{name}.c" for name in RUNTIME))
 
 TIMEOUT_SECONDS = 60
 MAX_THREADS = 256  # of a module
-_ISA_FLAGS = {
-    ("x86_64", "avx512"): ("-mavx512f", "-mfma"),
-    ("x86_64", "avx2"): ("-mavx2", "-mfma"),
-}
 AGAIN = 2
 """How often to measure again while processors seem to share cores."""
 
@@ -178,7 +174,7 @@ def _build(path: Path, target: Target) -> None:
         [
             *shlex.split(linker(target)),
             *FLAGS,
-            *_ISA_FLAGS.get((target.triple.split("-")[0], target.isa), ()),
+            *target.unit.flags,
             *(f"-D{name}={value}UL" for name, value in constants.items()),
             *("-O2", "-shared", "-o", str(path)),
             *(str(path.with_name(name)) for name in ("calibrate.c", "contract.c")),

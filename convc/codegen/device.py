@@ -14,7 +14,7 @@ from typing import Any
 
 from convc.codegen.device_passes import device_passes, finish_device
 from convc.codegen.pipeline import tvm
-from convc.dtype import BFLOAT16, FLOAT16, FLOAT32
+from convc.dtype import BFLOAT16, FLOAT16, FLOAT32, DType
 from convc.target import Gpu
 
 import tvm_ffi  # isort: skip
@@ -151,7 +151,7 @@ def wgmma(dtype: str, columns: int) -> str:
     """
     k, short, flags = {
         FLOAT32: (8, "tf32", ""), FLOAT16: (16, "f16", ", 0, 0"), BFLOAT16: (16, "bf16", ", 0, 0")
-    }[dtype]  # fmt: skip
+    }[DType.of(dtype)]  # fmt: skip
     sums = columns // 2
     places = ", ".join(f"%{i}" for i in range(sums))
     add = f"setp.ne.b32 p, %{sums + 2}, 0;"

@@ -14,6 +14,7 @@ from convc.dtype import BFLOAT16, FLOAT16, FLOAT32
 from convc.errors import OptionError, TargetError
 from convc.target import Gpu, Target
 from convc.tiling.device_gemm import CHUNK
+from convc.unit import CUDA_CORES
 
 PRECISIONS = (FLOAT32, "tf32", FLOAT16, BFLOAT16)
 
@@ -56,7 +57,7 @@ def cuda_target(name: str, host: Target, precision: str) -> Target:
     return replace(
         host,
         name=f"cuda:{arch}",
-        isa="cuda",
+        isa=CUDA_CORES.name,
         lanes=lanes,
         features=(),
         launch_seconds=LAUNCH_SECONDS,

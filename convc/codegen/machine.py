@@ -15,6 +15,7 @@ from convc.dtype import FLOAT32
 from convc.errors import OptionError, TargetError
 from convc.runtime.cpu import available_cpus, host_features, host_machine
 from convc.target import Target
+from convc.unit import Unit, widest
 
 from tvm.target import codegen as llvm  # isort: skip
 
@@ -28,8 +29,6 @@ _CHECKED = (
 # From the newest on: what any CPU of a generation has.
 _GENERATIONS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
 
-# FLOP a cycle and core in float32: two vector multiply-add units, or their equivalent.
-_FLOPS_PER_CYCLE = {"avx512": 64, "avx2": 32, "generic": 16}
 _NOMINAL_GHZ = 3.5
 # Two cores of CPUs that were at hand, for code that is compiled on another machine. Zen 5: an EPYC, as
 # `convc calibrate` printed on 2026-11-21, memory between its two states (45 and 100 GB/s, as the hypervisor
@@ -105,26 +104,26 @@ def _standing_in(other: StandIn, threads: int | None) -> Target:
 
 def _target(name: str, triple: str, mcpu: str, threads: int, **caches: Any) -> Target:
     features = _checked_features(mcpu, triple)
-    isa = "avx512" if "avx512f" in features else "avx2" if {"avx2", "fma"} <= {*features} else "generic"
+    unit = widest(triple.split("-")[0], features)
     return Target(
         name=name,
         triple=triple,
         mcpu=mcpu,
-        isa=isa,
-        lanes={"avx512": 16, "avx2": 8, "generic": 4}[isa],
-        registers=32 if isa == "avx512" or triple.startswith("aarch64") else 16,
+        isa=unit.name,
+        lanes=unit.lanes,
+        registers=unit.registers,
         features=features,
         threads=threads,
-        **_nominal_speeds(mcpu, isa),
+        **_nominal_speeds(mcpu, unit),
         **caches,
     )
 
 
-def _nominal_speeds(mcpu: str, isa: str) -> dict[str, Any]:
+def _nominal_speeds(mcpu: str, unit: Unit) -> dict[str, Any]:
     """The figures of a known CPU, or the arithmetic that its instruction set suggests."""
     if mcpu in _KNOWN:
         return _KNOWN[mcpu]
-    flops = _FLOPS_PER_CYCLE[isa] * _NOMINAL_GHZ * 1e9
+    flops = unit.flops_per_cycle * _NOMINAL_GHZ * 1e9
     # a guess: 13 to 19 instructions that unpack 4 vectors of weights share some ports with 32 multiply-adds
     unpacked = 0.75 * flops
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convc.dtype import FLOAT32, FLOAT64
+from convc.dtype import FLOAT64
 from convc.lowering.cook_toom import CookToom, to_float
 from convc.lowering.weights import as_stored
 from convc.tiling.storage import UNPACKED, Storage
@@ -64,7 +64,7 @@ def _filtered(u: Array, algorithms: Sequence[CookToom]) -> Array:
 def _transformed_tiles(channels: int, algorithms: tuple[CookToom, ...], dtype: Any) -> Array:
     """Normal tiles (*sizes, C, tiles), the same ones each time, in the transformed domain."""
     shape = (*(a.size for a in algorithms), channels, SAMPLED_TILES)
-    v: Array = np.random.default_rng(0).standard_normal(shape, FLOAT32).astype(dtype)
+    v: Array = np.random.default_rng(0).standard_normal(shape, np.float32).astype(dtype)
     for axis, a in enumerate(algorithms):
         v = _along(_floats(a, "bt", v.dtype), v, axis)
     return v

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from convc.dtype import FLOAT32, FLOAT64
+from convc.dtype import FLOAT32
 from convc.tiling.storage import UNPACKED, Storage
 from convc.types import Array
 from convc.workload import WEIGHTS
@@ -161,5 +161,5 @@ def magnitude(weights: Array) -> float:
 def storage_error(weights: Array, gain: float) -> float:
     """Likely error of sums with `gain` times these weights in 24 bits, relative to the largest sum."""
     flat = weights.ravel(order="K")  # a view wherever there is one: the matrix may take half a gigabyte
-    mean_square = float(np.einsum("i,i->", flat, flat, dtype=FLOAT64)) / flat.size
+    mean_square = float(np.einsum("i,i->", flat, flat, dtype=np.float64)) / flat.size
     return ROUNDING + LEAST / (gain * math.sqrt(mean_square))

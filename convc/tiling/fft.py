@@ -191,7 +191,7 @@ def register_rows(tiles: int, products: int, target: Target) -> list[int]:
     multiply-adds for each vector of weights such kernels slowed down by half, with 8 to 10 hardly.
     """
     sums, weights = (1, 1) if products == 3 else (2, 2)
-    spare = weights + (0 if products == 3 and target.isa == "avx512" else 1) + (target.isa == "generic")
+    spare = weights + (not (products == 3 and target.unit.folds_broadcast)) + (not target.unit.fused)
     tallest = min((target.registers - spare) // sums, 10 if products == 3 else 8, tiles)
     lowest = min(tallest, 8 // sums)
     found = set()

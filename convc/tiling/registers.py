@@ -56,7 +56,7 @@ class Tile:
 
         With one block the broadcast is an operand in memory of the multiply-add, on AVX-512 alone.
         """
-        spare = 1 if self.blocks == 1 and target.isa == "avx512" else 2
+        spare = 1 if self.blocks == 1 and target.unit.folds_broadcast else 2
         return self.sums + self.blocks + spare <= target.registers
 
 
@@ -148,7 +148,7 @@ def tile_cycles(tile: Tile, terms: float, target: Target) -> float:
     measured on Zen 4.
     """
     step = max(tile.sums, tile.pixels + tile.blocks, 8.0) + 0.5
-    lone = LONE if tile.blocks == 1 and terms > DEPTHWISE_TERMS and target.isa == "avx512" else 1.0
+    lone = LONE if tile.blocks == 1 and terms > DEPTHWISE_TERMS and target.unit.folds_broadcast else 1.0
     return lone * (step + (1.5 * tile.sums + 10) / terms) / tile.sums
 
 

@@ -78,8 +78,8 @@ def fits_registers(t_tile: int, k_tile: int, target: Target, storage: Storage = 
     AVX-512 takes the broadcast from memory as an operand of the multiply-add, and saves its register where
     it is used once. Without fused multiply-add one more register holds the product.
     """
-    broadcast = 0 if k_tile == 1 and target.isa == "avx512" else 1
-    product = 1 if target.isa == "generic" else 0
+    broadcast = 0 if k_tile == 1 and target.unit.folds_broadcast else 1
+    product = 0 if target.unit.fused else 1
     weights = k_tile * storage.rows + storage.temporaries
     return t_tile * k_tile + weights + broadcast + product <= target.registers
 

@@ -25,7 +25,8 @@ SOURCES = {
 }
 
 GROUND = (
-    "dtype", "types", "errors", "files", "target", "formats", "arguments", "progress", "children", "naming",
+    "dtype", "types", "errors", "files", "unit", "target", "formats", "arguments", "progress", "children",
+    "naming",
 )  # fmt: skip
 """The ground floor: loose files that everyone may import."""
 
