@@ -119,15 +119,16 @@ def peak_of_host(threads: int) -> tuple[float, bool]:
 
 def plan(model: models.Model, folder: Path, threads: int, batch: int) -> Any:
     """The compilation of a network short of machine code, with the errors of all candidates."""
+    from convc import compilation
     from convc.options import Options
     from convc.progress import Progress as Quiet
 
     if isinstance(model, models.Example):
         options = Options(threads=threads, all_errors=True)
-        return plan(model.graph(batch), options, Quiet())
+        return compilation.plan(model.graph(batch), options, Quiet())
     ready = model.ready(folder, batch)
     options = Options(threads=threads, input_shapes=ready.shapes, all_errors=True)
-    return plan(ready.path, options, Quiet())
+    return compilation.plan(ready.path, options, Quiet())
 
 
 def distinct(compilation: Any, network: str) -> list[LayerRow]:

@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 
 import convc
-from convc.compilation import plan
 
 OPENMP = """
 #include "services.h"
@@ -67,6 +66,7 @@ def link_variants(model: str, threads: int, folder: Path) -> dict[str, Path]:
     from convc import compiler
     from convc.codegen import link
     from convc.codegen.cache import ObjectCache
+    from convc.compilation import plan
     from convc.options import Options
     from convc.progress import Progress
 

@@ -35,8 +35,6 @@ from convc.target import Target
 from convc.types import TensorType
 from convc.workload import Workload
 
-VIEW = "view"
-
 
 @dataclass
 class Compilation:

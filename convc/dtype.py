@@ -46,8 +46,13 @@ class DType(str):
 
     @staticmethod
     def of(name: str) -> DType:
-        """The format of that name. Raises TypeRuleError for one that tensors cannot have, or tf32."""
-        if name not in _KNOWN:
+        """The format of that name, tf32 too. Raises TypeRuleError for one that is not known."""
+        return _KNOWN[name] if name in _KNOWN else DType.stored(name)
+
+    @staticmethod
+    def stored(name: str) -> DType:
+        """The format of that name, which tensors can have. Raises TypeRuleError for any other."""
+        if name not in DTYPES:
             raise TypeRuleError(f"The dtype '{name}' is unknown.", hint=f"Known are: {', '.join(DTYPES)}.")
         return _KNOWN[name]
 

@@ -37,7 +37,7 @@ class Options:
             "threads": arguments.checked_threads(self.threads),
             "algorithms": arguments.checked_algorithms(self.algorithms),
             "max_error": arguments.checked_number(self.max_error, "max_error", "1e-4"),
-            "precision": arguments.checked_text(self.precision, "precision", "FLOAT16"),
+            "precision": arguments.checked_text(self.precision, "precision", '"float16"'),
         }
         for name, value in checked.items():  # NumPy's numbers have become Python's
             object.__setattr__(self, name, value)

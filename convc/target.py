@@ -111,7 +111,7 @@ class Target:
 
     @property
     def vector_bytes(self) -> int:
-        """Bytes of a vector register."""
+        """Bytes of a vector register, or of a block of channels, in float32."""
         return FLOAT32.nbytes * self.lanes
 
     @property

@@ -71,7 +71,7 @@ class TensorType:
 
     def __post_init__(self) -> None:
         if type(self.dtype) is not DType:  # a name
-            object.__setattr__(self, "dtype", DType.of(self.dtype))
+            object.__setattr__(self, "dtype", DType.stored(self.dtype))
 
     @property
     def rank(self) -> int:

@@ -1,4 +1,4 @@
-"""What multiplies and adds: rows of facts about vector instructions, which tiles and schedules ask."""
+"""What multiplies and adds: rows of facts about vector instructions, which tiles ask."""
 
 from __future__ import annotations
 
@@ -66,10 +66,11 @@ CUDA_CORES = Unit(
 UNITS = {unit.name: unit for unit in (*VECTORS, CUDA_CORES)}
 
 
+ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Other names under which LLVM knows architectures."""
+
+
 def widest(architecture: str, features: Collection[str]) -> Unit:
     """The vector unit to compute with on a CPU of that architecture with those instruction sets."""
-    return next(
-        unit
-        for unit in VECTORS
-        if unit.architecture in ("", architecture) and {*unit.features} <= {*features}
-    )
+    own = ("", ALIASES.get(architecture, architecture))
+    return next(u for u in VECTORS if u.architecture in own and {*u.features} <= {*features})

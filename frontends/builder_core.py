@@ -350,7 +350,7 @@ class NetworkBase:
 def _known(dtype: DTypeLike) -> DType:
     """The format that is given by its name, or as NumPy's. Raises TypeRuleError for an unknown one."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", str(dtype)))
-    return DType.of(str(name))
+    return DType.stored(str(name))
 
 
 def _type_of(operand: Array | float | None, dtype: str) -> TensorType | None:

@@ -32,7 +32,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     *(({"max_error": n}, f"max_error={n!r} is not a numb") for n in (0, -1, float("nan"), "1e-4", True)),
     ({"target": None}, "target=None is not a string. For instance \"host\""),
     ({"target": 5}, "target=5 is not a string"),
-    ({"precision": 16}, "precision=16 is not a string"),
+    ({"precision": 16}, r'precision=16 is not a string\. For instance "float16"'),
     ({"algorithms": ["first=generic"]}, "is not an algorithm for each name of a layer. For instance"),
     ({"algorithms": "first=generic"}, "is not an algorithm for each name of a layer"),
     ({"algorithms": {"first": 4}}, "is not an algorithm for each name of a layer"),

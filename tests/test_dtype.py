@@ -46,11 +46,18 @@ def test_a_truth_value_takes_a_byte() -> None:
     assert (BOOL.bits, BOOL.nbytes, BOOL.kind) == (1, 1, Kind.TRUTH)
 
 
+UNKNOWN = r"The dtype '\w+' is unknown\. Known are: float32, float64,"
+
+
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(
-        TypeRuleError, match=r"The dtype 'complex64' is unknown\. Known are: float32, float64,"
-    ):
-        TensorType((1,), "complex64")
+    with pytest.raises(TypeRuleError, match=UNKNOWN):
+        DType.of("complex64")
+
+
+@pytest.mark.parametrize("name", ["complex64", "tf32"])
+def test_no_tensor_is_of_a_format_that_is_not_stored(name: str) -> None:
+    with pytest.raises(TypeRuleError, match=UNKNOWN):
+        TensorType((1,), name)
 
 
 def test_a_tensor_type_has_a_format() -> None:

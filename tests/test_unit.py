@@ -20,7 +20,8 @@ from convc.unit import UNITS, VECTORS, widest
         ("x86-64", "generic"),
         ("aarch64-linux-gnu:cortex-a72", "neon"),
         ("aarch64-linux-gnu:neoverse-n1", "neon"),
-        ("aarch64-linux-gnu:apple-m1", "neon"),
+        ("arm64-apple-darwin:apple-m1", "neon"),
+        ("amd64-linux-gnu:znver4", "avx512"),
     ],
 )
 def test_a_cpu_has_the_widest_that_it_knows(name: str, unit: str) -> None:

@@ -123,7 +123,8 @@ class ObjectCache:
         with contextlib.suppress(FileNotFoundError):
             if 0 <= time.time() - stamp.stat().st_mtime < TRIM_INTERVAL_S:
                 return False
-        stamp.touch()
+        with contextlib.suppress(OSError):  # the folder above is another user's
+            stamp.touch()
         return True
 
     def _trim(self) -> None:

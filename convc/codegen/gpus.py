@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convc.dtype import BFLOAT16, FLOAT16, FLOAT32
+from convc.dtype import BFLOAT16, FLOAT16, FLOAT32, TF32
 from convc.errors import OptionError, TargetError
 from convc.target import Gpu, Target
 from convc.tiling.device_gemm import CHUNK
 from convc.unit import CUDA_CORES
 
-PRECISIONS = (FLOAT32, "tf32", FLOAT16, BFLOAT16)
+PRECISIONS = (FLOAT32, TF32, FLOAT16, BFLOAT16)
 
 _KB, _MB = 1 << 10, 1 << 20
 

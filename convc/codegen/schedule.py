@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import isfunction
 from typing import Any
 
 from tvm import s_tir
@@ -15,8 +16,8 @@ class Schedule(s_tir.Schedule):  # type: ignore[misc]
 
 
 def _unwrapped() -> dict[str, Any]:
-    methods = {name: getattr(method, "__wrapped__", None) for name, method in vars(s_tir.Schedule).items()}
-    return {name: method for name, method in methods.items() if method is not None}
+    checked = {name: method for name, method in vars(s_tir.Schedule).items() if isfunction(method)}
+    return {name: method.__wrapped__ for name, method in checked.items() if hasattr(method, "__wrapped__")}
 
 
 for _name, _method in _unwrapped().items():

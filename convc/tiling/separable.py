@@ -55,11 +55,6 @@ class SeparableShape:
         )
 
     @property
-    def flops(self) -> int:
-        """FLOP of both convolutions, a multiply-add counting as 2."""
-        return self.depthwise.flops + self.pointwise.flops
-
-    @property
     def cols(self) -> int:
         """Columns of the tensor between the convolutions, borders included."""
         return self.depthwise.output[1] if self.depthwise_first else self._span(self.depthwise.output[1], 1)

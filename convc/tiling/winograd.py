@@ -92,7 +92,7 @@ def even_parts(count: int, longest: int) -> list[int]:
     return list(parts)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class RegisterTile:
     """Tiles by images, rows and columns whose sums a kernel keeps in registers, for `k_tile` vectors each."""
 
@@ -320,7 +320,8 @@ def _spilled(size: float, target: Target) -> float:
 def best_group(s: ConvShape, m: int, target: Target, storage: Storage = UNPACKED) -> tuple[float, Group]:
     """The predicted time of the fastest group, and that group."""
     tiles = enumerate(register_tiles(s, m, target, storage))
-    bounded = sorted((least_seconds(s, m, t, target, storage), i, t) for i, t in tiles)
+    bounds = ((least_seconds(s, m, t, target, storage), i, t) for i, t in tiles)
+    bounded = sorted(bounds, key=lambda entry: entry[:2])
     best: list[tuple[float, int, Group]] = []
     for bound, index, tile in bounded:
         if best and bound > best[0][0]:
