@@ -10,7 +10,6 @@ import pytest
 from pass_checks import CONV, check_same_results, graph_of, text_of
 
 import convc
-from convc import compiler
 from convc.compilation import plan
 from convc.compiler import Options, build_probe
 from convc.frontends.builder import Network
@@ -154,7 +153,7 @@ def network() -> Graph:
 def test_compiled_networks_are_right_and_layers_can_be_looked_at(monkeypatch):
     """Verification passes; a probe returns what is between the layers too, and so leaves them apart."""
     slow = {"l2_bandwidth": 1e6, "l3_bandwidth": 1e6, "memory_bandwidth": 1e6}
-    monkeypatch.setattr(compiler, "calibrated", lambda target, progress: replace(target, **slow))
+    monkeypatch.setattr("convc.compilation.calibrated", lambda target, progress: replace(target, **slow))
     module = convc.compile(network(), threads=2)
     joined = [p for p in module.plan if p.chosen == "separable"]
     assert len(joined) == 2

@@ -112,8 +112,9 @@ class Lowering(ABC):
 
 def other_format(w: Workload, dtype: DType = FLOAT32) -> str | None:
     """Why a lowering that computes in one number format cannot compute `w`; None if it can."""
-    found = w.outputs[0].dtype
-    return None if found == dtype else f"it computes in {dtype}, not {found}"
+    kinds = (w.inputs[0], *w.outputs)
+    other = next((kind.dtype for kind in kinds if kind is not None and kind.dtype != dtype), None)
+    return None if other is None else f"it computes in {dtype}, not {other}"
 
 
 def blocked_like(w: Workload, target: Target, *, inputs: Sequence[int]) -> Layouts:
