@@ -75,7 +75,7 @@ def share_rows(sch: Any, target: Target, threads: int) -> bool:
     count = min(threads if full else _MOST_THREADS, max(WARP, _power_of_two(most // _EACH)))
     if not full and sum(s.turns(count) for s in steps) > _LONG:
         return False
-    if sum(4 * s.results for s in steps[:-1]) > _MOST_SHARED:
+    if sum(s.nest.itemsize * s.results for s in steps[:-1]) > _MOST_SHARED:
         return False
     _bind(sch, steps, count)
     return True
