@@ -145,3 +145,18 @@ def test_the_least_recently_used_go_with_their_hashes(
     os.utime(tmp_path / "kernels.trimmed", (long_ago, long_ago))
     left = sorted(p.name for p in ObjectCache.open(tmp_path).folder.iterdir())
     assert left == ["new.o", "new.o.sha256", "used.o", "used.o.sha256"]
+
+
+def test_a_stamp_that_cannot_be_written_does_not_keep_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the stamp may be another user's, while the one of the kernels can be written to."""
+
+    def refuse(self: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    ObjectCache.open(tmp_path).get("a.o", writer(bytes(100)))
+    (tmp_path / "kernels.trimmed").unlink()
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(caches, "LIMIT_BYTES", 50)
+    assert not list(ObjectCache.open(tmp_path).folder.glob("a.o*"))
